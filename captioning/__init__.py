@@ -1,0 +1,1 @@
+"""Image captioning with an LSTM or a GRU."""

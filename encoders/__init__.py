@@ -1,0 +1,1 @@
+"""Pictures to features, through ONNX Runtime and Pillow."""

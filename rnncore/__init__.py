@@ -1,0 +1,1 @@
+"""Recurrent networks by hand, on NumPy and on CuPy: see the README."""

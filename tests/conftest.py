@@ -1,0 +1,24 @@
+"""Fixtures that every test may use."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+def find_data() -> Path | None:
+    """The folder of the real data: CAPTIONING_DATA, or shared/data beside the checkout."""
+    named = os.environ.get("CAPTIONING_DATA")
+    folder = Path(named) if named else ROOT.parent / "shared" / "data"
+    return folder if (folder / "flickr8k" / "Flickr8k.token.txt").is_file() else None
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """The real Flickr8k data, GloVe rows and Inception model; skips where they are missing."""
+    folder = find_data()
+    if folder is None:
+        pytest.skip("the real data is not here: set CAPTIONING_DATA to its folder")
+    return folder
