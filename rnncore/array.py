@@ -1,0 +1,144 @@
+"""Every difference between NumPy and CuPy, in one place.
+
+The rest of the library asks `array_module` which of the two an array belongs to and then writes the same code for
+both. CuPy is imported only when a caller asks for it by name or hands over one of its arrays.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+#: A NumPy or a CuPy array. The two share no base class, and CuPy need not be installed, so this is a name for readers.
+Array = Any
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def is_on_gpu(x: Array) -> bool:
+    """Whether `x` is a CuPy array."""
+    return type(x).__module__.partition(".")[0] == "cupy"
+
+
+def array_module(*arrays: Array, **named: Array) -> ModuleType:
+    """Return `numpy` or `cupy`, whichever all the given arrays belong to; None is passed over.
+
+    Raises
+    ------
+    TypeError
+        If host and device arrays are mixed. Arrays given by keyword are named in the message.
+    """
+    everything = {f"argument {k}": a for k, a in enumerate(arrays)} | named
+    places = {name: is_on_gpu(a) for name, a in everything.items() if a is not None}
+    if not any(places.values()):
+        return np
+    if not all(places.values()):
+        device = [n for n, on in places.items() if on]
+        host = [n for n, on in places.items() if not on]
+        raise TypeError(
+            f"arrays on the GPU ({', '.join(device)}) and on the host ({', '.join(host)}) cannot be mixed; "
+            "move them with rnncore.array.to_device or to_host"
+        )
+    return sys.modules["cupy"]
+
+
+def module_for(device: str) -> ModuleType:
+    """Return the array module of a device by name: 'cpu' is NumPy, 'cuda' is CuPy.
+
+    Raises
+    ------
+    RuntimeError
+        If 'cuda' is asked for and CuPy or a GPU is missing; the CPU is never taken instead in silence.
+    """
+    if device == "cpu":
+        return np
+    if device != "cuda":
+        raise ValueError(f"expected the device 'cpu' or 'cuda', got {device!r}")
+    try:
+        import cupy
+
+        cupy.cuda.runtime.getDeviceCount()
+    except Exception as error:
+        raise RuntimeError(
+            f"the device 'cuda' needs CuPy and an NVIDIA GPU ({error}); install the extra 'gpu', or use 'cpu'"
+        ) from error
+    module: ModuleType = cupy
+    return module
+
+
+def to_device(x: Array) -> Array:
+    """Copy `x` to the GPU; an array that is there already is returned as it is."""
+    return module_for("cuda").asarray(x)
+
+
+def to_host(x: Array) -> np.ndarray[Any, Any]:
+    """Copy `x` to host memory; a NumPy array is returned as it is."""
+    return np.asarray(x.get() if is_on_gpu(x) else x)
+
+
+def synchronize(x: Array) -> None:
+    """Wait until the GPU has computed `x`; on the host there is nothing to wait for."""
+    if is_on_gpu(x):
+        sys.modules["cupy"].cuda.get_current_stream().synchronize()
+
+
+def sigmoid(x: Array, out: Array | None = None) -> Array:
+    r"""Logistic function, :math:`\sigma(x) = \tfrac12 \tanh(\tfrac x2) + \tfrac12`, into `out` when it is given.
+
+    This form has no exponential that could overflow, and tanh is a vectorised loop in both array libraries.
+    """
+    xp = array_module(x)
+    out = xp.multiply(x, 0.5, out=out)
+    xp.tanh(out, out=out)
+    out *= 0.5
+    out += 0.5
+    return out
+
+
+def sum_rows(rows: Array, index: Array, out: Array) -> None:
+    """Set `out[k]` to the sum of the rows whose index is k, 0 where there is none; the order of addition is fixed.
+
+    rows : (N, E); index : (N,) integers in [0, len(out)); out : (V, E), overwritten. This is the gradient of
+    `out[index]`. Rows are sorted by index and summed run by run, which is deterministic on both devices and much
+    faster than an atomic scatter where indices repeat, as words do.
+    """
+    xp = array_module(rows, index, out)
+    out[...] = 0
+    if len(index) == 0:
+        return
+    order = xp.argsort(index, kind="stable")
+    ordered = index[order]
+    starts = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]))
+    if xp is np:
+        out[ordered[starts]] = np.add.reduceat(rows[order], starts, axis=0)
+        return
+    # CuPy has no reduceat: differences of a running sum in float64 are exact enough for float32 and reproducible.
+    running = xp.cumsum(rows[order].astype(xp.float64), axis=0)
+    ends = xp.concatenate([starts[1:], xp.asarray([len(index)])]) - 1
+    totals = running[ends]
+    totals[1:] -= running[ends[:-1]]
+    out[ordered[starts]] = totals
+
+
+def check_float(name: str, x: Array, dtype: DTypeLike | None = None) -> None:
+    """Raise TypeError unless `x` is an array of float32 or float64, and of `dtype` if that is given."""
+    kind = getattr(x, "dtype", None)
+    expected = "float32 or float64" if dtype is None else np.dtype(dtype).name
+    if kind not in FLOATS or (dtype is not None and kind != np.dtype(dtype)):
+        raise TypeError(
+            f"{name}: expected an array of {expected}, got {type(x).__name__} of {kind}; "
+            f"convert it with {name}.astype('{expected.split()[0]}')"
+        )
+
+
+def check_shape(name: str, x: Array, expected: Mapping[str, int | None]) -> None:
+    """Raise ValueError unless `x` has the expected shape, given as axis name -> size (None takes any size)."""
+    sizes = tuple(expected.values())
+    if len(x.shape) == len(sizes) and all(e is None or e == n for e, n in zip(sizes, x.shape, strict=True)):
+        return
+    wanted = ", ".join(axis if size is None else f"{axis}={size}" for axis, size in expected.items())
+    raise ValueError(f"{name}: expected the shape ({wanted}), got {tuple(x.shape)}")
