@@ -1,0 +1,113 @@
+"""Softmax cross-entropy in nats a word, and the logarithm of softmax for decoding."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+
+from rnncore.array import Array, array_module, check_float, check_shape, is_on_gpu
+from rnncore.layers import check_ids
+
+#: Numbers handled at a time on the host, so that the passes over a block of rows stay in the processor's L2
+#: cache.
+BLOCK = 1 << 17
+
+
+class NonFiniteLoss(ArithmeticError):
+    """Training met a loss that is NaN or infinite; going on would only spoil the parameters."""
+
+
+class Loss(NamedTuple):
+    """A mean loss and its gradient."""
+
+    loss: float
+    dlogits: Array
+
+    def check(self, where: str) -> Loss:
+        """Return self; if it is not finite raise NonFiniteLoss, saying `where`: "epoch 3, batch 17"."""
+        if math.isfinite(self.loss):
+            return self
+        raise NonFiniteLoss(
+            f"the loss is {self.loss} at {where}; look for NaN in the inputs, lower the learning rate, "
+            "or clip the gradient's norm"
+        )
+
+
+def softmax_cross_entropy(logits: Array, targets: Array, weights: Array | None = None, inplace: bool = False) -> Loss:
+    r"""Mean of :math:`-\log \mathrm{softmax}(z_n)_{y_n}` over rows, in nats, and its gradient in the logits.
+
+    .. math:: L = \frac{\sum_n w_n (\log \sum_v e^{z_{nv}} - z_{n y_n})}{\sum_n w_n}, \qquad
+              \frac{\partial L}{\partial z_{nv}} = \frac{w_n}{\sum w} (\mathrm{softmax}(z_n)_v - [v = y_n])
+
+    logits : (N, V) float32 or float64; targets : (N,) integers in [0, V); weights : (N,), not negative, None
+    for ones. A row of weight 0 is padding: it takes no part and its gradient is exactly zero, whatever the
+    row holds. With `inplace` the gradient overwrites the logits. A loss that is not finite is returned as it
+    is (`Loss.check`).
+
+    Raises
+    ------
+    ValueError
+        If shapes do not fit, there are no rows, or the weights are negative or all zero.
+    TypeError, IndexError
+        If targets are not integers, or one is outside [0, V).
+    """
+    xp = array_module(logits=logits, targets=targets, weights=weights)
+    check_float("logits", logits)
+    check_shape("logits", logits, {"N": None, "V": None})
+    check_shape("targets", targets, {"N": len(logits)})
+    check_ids("targets", targets, logits.shape[1])
+    share = _shares(logits, weights)
+    z = logits if inplace else logits.copy()
+    rows = len(z) if is_on_gpu(z) else max(1, BLOCK // z.shape[1])
+    ones = xp.ones(z.shape[1], z.dtype)
+    losses = xp.empty(len(z), z.dtype)
+    with np.errstate(under="ignore", invalid="ignore"):  # e^-200 is 0 here; inf - inf gives the NaN it should
+        for start in range(0, len(z), rows):
+            part = slice(start, start + rows)
+            losses[part] = _block(z[part], targets[part], share[part], ones)
+        if weights is not None:
+            losses[share == 0] = 0
+            z[share == 0] = 0
+        return Loss(float(xp.dot(losses, share)), z)
+
+
+def log_softmax(logits: Array) -> Array:
+    r"""Return :math:`z_{nv} - \log \sum_u e^{z_{nu}}` for each row of logits (N, V), as a new array."""
+    xp = array_module(logits)
+    check_float("logits", logits)
+    check_shape("logits", logits, {"N": None, "V": None})
+    z = logits - logits.max(axis=1, keepdims=True)
+    with np.errstate(under="ignore"):
+        total = xp.exp(z) @ xp.ones(z.shape[1], z.dtype)
+    z -= xp.log(total)[:, None]
+    return z
+
+
+def _block(z: Array, targets: Array, share: Array, ones: Array) -> Array:
+    """Return the losses of the rows z and overwrite z with the gradient of their sum weighted by `share`."""
+    xp = array_module(z)
+    rows = xp.arange(len(z))
+    z -= z.max(axis=1, keepdims=True)
+    chosen = z[rows, targets]
+    xp.exp(z, out=z)
+    total = z @ ones  # row sums as a product: faster than z.sum(1)
+    z *= (share / total)[:, None]
+    z[rows, targets] -= share
+    return xp.log(total) - chosen
+
+
+def _shares(logits: Array, weights: Array | None) -> Array:
+    """Return each row's share of the mean, (N,), adding up to 1."""
+    xp = array_module(logits)
+    n = len(logits)
+    if n == 0:
+        raise ValueError("the mean loss of no rows is undefined: logits have the shape (0, V)")
+    if weights is None:
+        return xp.full(n, 1 / n, logits.dtype)
+    check_shape("weights", weights, {"N": n})
+    low, total = float(weights.min()), float(weights.sum())
+    if not (low >= 0 and total > 0):
+        raise ValueError(f"weights must be at least 0 and not all 0; the least is {low}, the sum {total}")
+    return weights.astype(logits.dtype) / total
