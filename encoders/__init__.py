@@ -11,15 +11,37 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from encoders.encode import Encoder as Encoder
+    from encoders.encode import encode_into as encode_into
     from encoders.errors import EncoderError as EncoderError
     from encoders.features import Features as Features
     from encoders.features import MissingFeatures as MissingFeatures
     from encoders.features import open_features as open_features
+    from encoders.pictures import PictureError as PictureError
+    from encoders.pictures import find_pictures as find_pictures
+    from encoders.sidecar import load_spec as load_spec
+    from encoders.spec import EncoderSpec as EncoderSpec
+    from encoders.spec import Output as Output
+    from encoders.spec import Preprocessing as Preprocessing
+    from encoders.store import Header as Header
+    from encoders.store import StoreError as StoreError
+    from encoders.store import StoreWriter as StoreWriter
 
 _HOME = {
+    "Encoder": "encode",
     "EncoderError": "errors",
+    "EncoderSpec": "spec",
     "Features": "features",
+    "Header": "store",
     "MissingFeatures": "features",
+    "Output": "spec",
+    "PictureError": "pictures",
+    "Preprocessing": "spec",
+    "StoreError": "store",
+    "StoreWriter": "store",
+    "encode_into": "encode",
+    "find_pictures": "pictures",
+    "load_spec": "sidecar",
     "open_features": "features",
 }
 __all__ = [*_HOME]

@@ -56,9 +56,7 @@ class Features:
         Raises MissingFeatures naming the pictures that have none, and EncoderError for an unknown output.
         """
         if output not in self._arrays:
-            raise EncoderError(
-                f"these features have no output {output!r}; they have {', '.join(self._arrays)}"
-            )
+            raise EncoderError(f"these features have no output {output!r}; they have {', '.join(self._arrays)}")
         missing = [name for name in names if name not in self._row]
         if missing:
             shown = ", ".join(missing[:5]) + (", …" if len(missing) > 5 else "")
@@ -82,9 +80,7 @@ def open_features(path: Path | str) -> Features:
         arrays = map_rows(path, header, len(names))
         return Features(names, arrays, header.encoder, header.description, header.encoder)
     if not path.exists():
-        raise EncoderError(
-            f"{path}: no such features; make them with `encoders encode PICTURES --store {path}`"
-        )
+        raise EncoderError(f"{path}: no such features; make them with `encoders encode PICTURES --store {path}`")
     return _open_npz(path)
 
 
@@ -115,6 +111,4 @@ def _check_rows(path: Path, names: list[str], features: npt.NDArray[Any]) -> Non
         raise EncoderError(f"{path}: some names stand there twice")
     bad = ~np.isfinite(features).all(axis=1)
     if bad.any():
-        raise EncoderError(
-            f"{path}: the features of {names[int(bad.argmax())]} are not finite ({bad.sum()} such rows)"
-        )
+        raise EncoderError(f"{path}: the features of {names[int(bad.argmax())]} are not finite ({bad.sum()} such rows)")

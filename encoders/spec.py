@@ -38,8 +38,7 @@ class Preprocessing:
             raise EncoderError(f"preprocessing: size must be (height, width) of at least 1, not {self.size}")
         if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
             raise EncoderError(
-                f"preprocessing: mean and std need three numbers each, std above 0; "
-                f"got {self.mean}, {self.std}"
+                f"preprocessing: mean and std need three numbers each, std above 0; got {self.mean}, {self.std}"
             )
 
     @property

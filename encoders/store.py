@@ -54,17 +54,13 @@ def read_header(folder: Path) -> Header:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         if content["format"] != FORMAT:
-            raise StoreError(
-                f"{folder}: a feature store of format {content['format']}, this program reads {FORMAT}"
-            )
+            raise StoreError(f"{folder}: a feature store of format {content['format']}, this program reads {FORMAT}")
         outputs = {str(name): tuple(int(n) for n in shape) for name, shape in content["outputs"].items()}
         return Header(content["encoder"], content["description"], outputs, content["dtype"])
     except FileNotFoundError:
         raise StoreError(f"{folder} is not a feature store: it has no store.json") from None
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StoreError(
-            f"{path} is damaged ({error}); encode the pictures again into a new folder"
-        ) from error
+        raise StoreError(f"{path} is damaged ({error}); encode the pictures again into a new folder") from error
 
 
 def read_journal(folder: Path) -> tuple[list[str], int]:
@@ -80,9 +76,7 @@ def read_journal(folder: Path) -> tuple[list[str], int]:
         batch = _parse(line)
         if batch is None:
             if good + len(line) < len(raw):
-                raise StoreError(
-                    f"{path} is damaged at byte {good}; encode the pictures again into a new folder"
-                )
+                raise StoreError(f"{path} is damaged at byte {good}; encode the pictures again into a new folder")
             break
         names.extend(batch)
         good += len(line)
@@ -185,16 +179,12 @@ class StoreWriter:
         with atomic_write(path, "w") as file:
             json.dump(content, file, indent=1)
 
-    def _check(
-        self, names: Sequence[str], rows: Mapping[str, npt.NDArray[Any]]
-    ) -> dict[str, npt.NDArray[Any]]:
+    def _check(self, names: Sequence[str], rows: Mapping[str, npt.NDArray[Any]]) -> dict[str, npt.NDArray[Any]]:
         known = [name for name in names if name in self._names]
         if known or len(set(names)) != len(names):
             raise StoreError(f"{self.folder}: a row for {known[0] if known else names} is already there")
         if not names or set(rows) != set(self.header.outputs):
-            raise StoreError(
-                f"a batch needs names and rows for {sorted(self.header.outputs)}, got {sorted(rows)}"
-            )
+            raise StoreError(f"a batch needs names and rows for {sorted(self.header.outputs)}, got {sorted(rows)}")
         data: dict[str, npt.NDArray[Any]] = {}
         for output, shape in self.header.outputs.items():
             if rows[output].shape != (len(names), *shape):
@@ -203,9 +193,7 @@ class StoreWriter:
                 data[output] = np.ascontiguousarray(rows[output], _little(self.header.dtype))
             bad = ~np.isfinite(data[output]).reshape(len(names), -1).all(axis=1)
             if bad.any():
-                raise StoreError(
-                    f"{names[int(bad.argmax())]}: its {output} are not finite in {self.header.dtype}"
-                )
+                raise StoreError(f"{names[int(bad.argmax())]}: its {output} are not finite in {self.header.dtype}")
         return data
 
     def _rollback(self) -> None:
@@ -230,9 +218,7 @@ def _lock(folder: Path) -> int:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:
         os.close(descriptor)
-        raise StoreError(
-            f"{folder}: another process is writing to this store; wait for it or stop it"
-        ) from None
+        raise StoreError(f"{folder}: another process is writing to this store; wait for it or stop it") from None
     return descriptor
 
 

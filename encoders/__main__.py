@@ -1,0 +1,5 @@
+"""python -m encoders"""
+
+from encoders.cli import main
+
+main()

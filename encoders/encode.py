@@ -1,0 +1,187 @@
+"""Pictures to features: decoding runs ahead in threads while ONNX Runtime computes."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime as ort
+
+from encoders.errors import EncoderError
+from encoders.pictures import PictureError, load_picture
+from encoders.sidecar import load_spec
+from encoders.spec import EncoderSpec, Preprocessing
+from encoders.store import StoreWriter
+
+Array = npt.NDArray[np.float32]
+BATCH = 8
+
+
+class Encoder:
+    """An ONNX encoder, loaded and ready.
+
+    ``model`` is the ONNX file; its spec comes from the file beside it, or is a known one, unless given.
+    ``providers`` is the order in which ONNX Runtime is asked; all that are named must be installed (nothing falls
+    back silently), and ``provider`` says which one runs. ``outputs`` limits what is computed.
+    """
+
+    def __init__(
+        self,
+        model: Path | str,
+        spec: EncoderSpec | None = None,
+        providers: Sequence[str] = ("CPUExecutionProvider",),
+        outputs: Sequence[str] = ("features",),
+        threads: int = 0,
+    ) -> None:
+        self.model = Path(model)
+        self.spec = spec if spec is not None else load_spec(self.model)
+        self.outputs = tuple(outputs)
+        self._tensors = [self.spec.output(name).tensor for name in self.outputs]
+        self._session = _session(self.model, providers, threads)
+        self._check_graph()
+
+    @property
+    def provider(self) -> str:
+        """The execution provider in use, such as ``CPUExecutionProvider``."""
+        return str(self._session.get_providers()[0])
+
+    @property
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape per picture of each output that is computed."""
+        return {name: self.spec.output(name).shape for name in self.outputs}
+
+    def encode_arrays(self, batch: npt.NDArray[Any]) -> dict[str, Array]:
+        """Features of prepared pictures (N, *preprocessing.shape): ``{output: (N, *shape)}`` float32."""
+        expected = self.spec.preprocessing.shape
+        if batch.ndim != 4 or batch.shape[1:] != expected or len(batch) == 0:
+            raise EncoderError(f"expected prepared pictures of shape (N, {expected}), got {batch.shape}")
+        feed = {self.spec.input: np.ascontiguousarray(batch, np.float32)}
+        values = self._session.run(self._tensors, feed)
+        return dict(zip(self.outputs, values, strict=True))
+
+    def encode_files(self, paths: Sequence[Path | str], batch: int = BATCH) -> dict[str, Array]:
+        """Features of picture files, in their order: ``{output: (N, *shape)}`` float32.
+
+        Raises PictureError at the first file that cannot be read; `encode_into` goes on instead.
+        """
+        if not paths:
+            return {name: np.empty((0, *shape), np.float32) for name, shape in self.shapes.items()}
+        parts = []
+        for decoded in _decoded([(str(path), Path(path)) for path in paths], self.spec.preprocessing, batch):
+            parts.append(self.encode_arrays(np.stack([_or_raise(picture) for _, picture in decoded])))
+        return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+
+    def _check_graph(self) -> None:
+        """The file must have the input and outputs that the spec names."""
+        inputs = [entry.name for entry in self._session.get_inputs()]
+        outputs = [entry.name for entry in self._session.get_outputs()]
+        lacking = [tensor for tensor in self._tensors if tensor not in outputs]
+        if inputs != [self.spec.input] or lacking:
+            raise EncoderError(
+                f"{self.model}: its description names input {self.spec.input!r} and outputs {self._tensors}, "
+                f"the file has inputs {inputs} and outputs {outputs}"
+            )
+
+
+@dataclass
+class Progress:
+    """How far a run is. ``rate`` is in pictures a second, ``left`` in seconds."""
+
+    total: int
+    done: int = 0
+    skipped: int = 0
+    bad: list[PictureError] = field(default_factory=list)
+    started: float = field(default_factory=time.perf_counter)
+    seconds: float = 0.0
+
+    @property
+    def rate(self) -> float:
+        return self.done / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def left(self) -> float:
+        waiting = self.total - self.skipped - self.done - len(self.bad)
+        return waiting / self.rate if self.rate > 0 else float("inf")
+
+
+def encode_into(
+    store: StoreWriter,
+    encoder: Encoder,
+    pictures: Mapping[str, Path],
+    batch: int = BATCH,
+    report: Callable[[Progress], None] = lambda progress: None,
+) -> Progress:
+    """Encode the pictures (name -> file) that the store lacks; every batch is committed before the next.
+
+    Pictures that cannot be read are collected in ``Progress.bad`` and the run goes on. Whatever ends the run
+    early (Ctrl-C, kill, full disk), committed rows stay and the same call continues from them.
+    """
+    waiting = [(name, path) for name, path in pictures.items() if name not in store]
+    progress = Progress(len(pictures), skipped=len(pictures) - len(waiting))
+    for decoded in _decoded(waiting, encoder.spec.preprocessing, batch):
+        good = [(name, picture) for name, picture in decoded if not isinstance(picture, PictureError)]
+        progress.bad += [picture for _, picture in decoded if isinstance(picture, PictureError)]
+        if good:
+            rows = encoder.encode_arrays(np.stack([picture for _, picture in good]))
+            store.append([name for name, _ in good], rows)
+        progress.done += len(good)
+        progress.seconds = time.perf_counter() - progress.started
+        report(progress)
+    return progress
+
+
+def _decoded(
+    pictures: Sequence[tuple[str, Path]], preprocessing: Preprocessing, batch: int
+) -> Iterator[list[tuple[str, Array | PictureError]]]:
+    """Batches of decoded pictures in order, up to two batches ahead of the consumer.
+
+    One decoding thread: a decode costs a tenth of an inference and ONNX Runtime already fills the cores.
+    """
+
+    def load(path: Path) -> Array | PictureError:
+        try:
+            return load_picture(path, preprocessing)
+        except PictureError as error:
+            return error
+
+    coming = iter(pictures)
+    ahead: deque[tuple[str, Future[Array | PictureError]]] = deque()
+    with ThreadPoolExecutor(1, thread_name_prefix="decode") as pool:
+        try:
+            while True:
+                while len(ahead) < 3 * batch and (item := next(coming, None)) is not None:
+                    ahead.append((item[0], pool.submit(load, item[1])))
+                if not ahead:
+                    return
+                ready = [ahead.popleft() for _ in range(min(batch, len(ahead)))]
+                yield [(name, future.result()) for name, future in ready]
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
+
+
+def _or_raise(picture: Array | PictureError) -> Array:
+    if isinstance(picture, PictureError):
+        raise picture
+    return picture
+
+
+def _session(model: Path, providers: Sequence[str], threads: int) -> Any:
+    have = ort.get_available_providers()
+    unknown = [provider for provider in providers if provider not in have]
+    if unknown or not providers:
+        raise EncoderError(f"ONNX Runtime here has no provider {unknown}; it has {', '.join(have)}")
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads  # 0: one a core
+    options.log_severity_level = 3
+    try:
+        session = ort.InferenceSession(str(model), options, providers=list(providers))
+    except Exception as error:  # onnxruntime raises its own kinds, which share only Exception
+        raise EncoderError(f"{model}: ONNX Runtime cannot load it, truncated or damaged? ({error})") from error
+    if refused := set(providers) - set(session.get_providers()):
+        raise EncoderError(f"ONNX Runtime could not start {', '.join(refused)}; name another --provider")
+    return session

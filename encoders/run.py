@@ -1,0 +1,137 @@
+"""One run of `encoders encode`: progress on the terminal, and a record of it beside the rows."""
+
+import json
+import os
+import platform
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import onnxruntime as ort
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from encoders.encode import Encoder, Progress, encode_into
+from encoders.files import atomic_write
+from encoders.pictures import find_pictures
+from encoders.store import Header, StoreWriter
+
+
+def run_encode(
+    pictures: Sequence[Path],
+    model: Path,
+    store: Path,
+    outputs: tuple[str, ...],
+    dtype: str,
+    batch: int,
+    providers: tuple[str, ...],
+    threads: int,
+    console: Console,
+    quiet: bool,
+) -> bool:
+    """Encode into the store; False when some pictures could not be read or the run was interrupted."""
+    found = find_pictures(list(pictures))
+    encoder = Encoder(model, providers=providers, outputs=outputs, threads=threads)
+    header = Header(encoder.spec.hash, encoder.spec.description, encoder.shapes, dtype)
+    if not quiet:
+        console.print(f"{encoder.spec.description}, encoder {encoder.spec.hash[:16]}, on {encoder.provider}")
+    with StoreWriter(store, header) as writer:
+        before = len(writer)
+        try:
+            done = _with_bar(writer, encoder, found, batch, console, quiet)
+        except KeyboardInterrupt:
+            console.print(
+                f"stopped: {len(writer) - before} new rows are kept in {store}, "
+                f"{len(writer)} in all; the same command continues"
+            )
+            return False
+    if done.done:
+        write_json(store / "run.json", _record(done, encoder, batch))
+    if not quiet or done.bad:
+        console.print(_summary(done, store), markup=False)
+    return not done.bad
+
+
+def read_run(store: Path) -> dict[str, Any] | None:
+    """The record of the last run that added rows to a store, if it has one."""
+    path = store / "run.json"
+    return dict(json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else None
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON whole or not at all."""
+    with atomic_write(path, "w") as file:
+        file.write(json.dumps(content, indent=1) + "\n")
+
+
+def machine() -> dict[str, Any]:
+    """Where figures were measured: processor, cores, system, versions."""
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "system": f"{platform.system()} {platform.machine()}",
+        "python": platform.python_version(),
+        "onnxruntime": ort.__version__,
+    }
+
+
+def _with_bar(
+    writer: StoreWriter, encoder: Encoder, found: Mapping[str, Path], batch: int, console: Console, quiet: bool
+) -> Progress:
+    columns = (
+        TextColumn("encoding"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]:.1f} pictures/s"),
+        TimeRemainingColumn(),
+    )
+    hidden = quiet or not console.is_terminal
+    with Bar(*columns, console=console, transient=True, disable=hidden) as bar:
+        task = bar.add_task("", total=len(found), rate=0.0)
+
+        def report(now: Progress) -> None:
+            bar.update(task, completed=now.skipped + now.done + len(now.bad), rate=now.rate)
+
+        return encode_into(writer, encoder, found, batch, report)
+
+
+def _summary(done: Progress, store: Path) -> str:
+    text = f"{done.done} pictures encoded into {store} in {done.seconds:.1f} s ({done.rate:.1f} pictures/s)"
+    if done.skipped:
+        text += f", {done.skipped} were there before"
+    if done.bad:
+        text += f"\n{len(done.bad)} could not be read:\n" + "\n".join(f"  {error}" for error in done.bad)
+    return text
+
+
+def _record(done: Progress, encoder: Encoder, batch: int) -> dict[str, Any]:
+    return {
+        "command": shlex.join(["encoders", *(_without_folders(argument) for argument in sys.argv[1:])]),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "description": encoder.spec.description,
+        "encoder": encoder.spec.hash,
+        "provider": encoder.provider,
+        "batch": batch,
+        "pictures": done.done,
+        "seconds": round(done.seconds, 2),
+        "pictures_per_second": round(done.rate, 2),
+        "machine": machine(),
+    }
+
+
+def _without_folders(argument: str) -> str:
+    """A path's last part: where things lay on this machine says nothing to others."""
+    return Path(argument).name if os.sep in argument else argument
+
+
+def _cpu_name() -> str:
+    info = Path("/proc/cpuinfo")
+    if info.is_file():
+        for line in info.read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.split(":", 1)[1].strip()
+    return platform.processor() or "unknown"
