@@ -1,0 +1,128 @@
+"""Which rows of a batch of sequences are real, and where they lie: no work is ever done on padding.
+
+Sequences are sorted by falling length, so that at step t the first b_t of them are still running. Their rows lie
+packed by time: all rows of step 0, then all rows of step 1, and so on, N = sum(lengths) rows in all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from rnncore.array import Array, array_module
+
+
+class Packing:
+    """The layout of a batch of sequences without their padding.
+
+    Parameters
+    ----------
+    lengths : (B,) integers >= 0, one a sequence, in the caller's order. A sequence of length 0 has no step: its
+        last state is its initial state.
+    steps : T of the padded arrays, the longest length when None.
+
+    Attributes
+    ----------
+    order : (B,) the caller's index of each sorted sequence.
+    batch_sizes : b_t, how many sequences run at step t; no step has 0.
+    offsets : first packed row of each step; one more at the end, N.
+
+    Examples
+    --------
+    >>> packing = Packing([1, 3])
+    >>> packing.batch_sizes
+    (2, 1, 1)
+    >>> x = np.array([[10, 20], [0, 21], [0, 22]])     # (T, B), padded with 0
+    >>> packing.pack(x)
+    array([20, 10, 21, 22])
+    """
+
+    def __init__(self, lengths: Sequence[int] | np.ndarray[Any, Any], steps: int | None = None) -> None:
+        given = np.asarray(lengths)
+        if given.ndim != 1 or given.size == 0 or given.dtype.kind not in "iu":
+            raise ValueError(f"lengths: expected (B,) integers with B >= 1, got {given.dtype} of shape {given.shape}")
+        longest = int(given.max())
+        self.steps = longest if steps is None else steps
+        if int(given.min()) < 0 or longest > self.steps:
+            raise ValueError(f"lengths: expected values from 0 to T={self.steps}, got {int(given.min())} to {longest}")
+        self.lengths = given.astype(np.intp)
+        self.order = np.argsort(-self.lengths, kind="stable")
+        running = np.arange(longest)[:, None] < self.lengths[self.order][None, :]
+        self.batch = len(given)
+        self.batch_sizes = tuple(int(b) for b in running.sum(1))
+        self.offsets = (0, *(int(n) for n in np.cumsum(self.batch_sizes)))
+        self.rows = self.offsets[-1]
+        self._time, self._sorted = np.nonzero(running)
+
+    @classmethod
+    def dense(cls, steps: int, batch: int) -> Packing:
+        """All sequences of the same length."""
+        return cls(np.full(batch, steps), steps)
+
+    @cached_property
+    def is_dense(self) -> bool:
+        """Whether there is no padding at all and the caller's order is kept: packed rows are a plain reshape."""
+        return self.rows == self.steps * self.batch
+
+    @cached_property
+    def sequence_of_row(self) -> np.ndarray[Any, Any]:
+        """(N,) the caller's index of the sequence that each packed row belongs to."""
+        return self.order[self._sorted]
+
+    @cached_property
+    def previous(self) -> np.ndarray[Any, Any]:
+        """(N,) where the row before each one lies in a buffer of the B initial rows followed by the N packed rows."""
+        starts = np.array([0, *(self.batch + o for o in self.offsets[:-1])])
+        return starts[self._time] + self._sorted
+
+    @cached_property
+    def last(self) -> np.ndarray[Any, Any]:
+        """(B,) where each sorted sequence's last row lies in that same buffer."""
+        lengths = self.lengths[self.order]
+        starts = np.array([0, *(self.batch + o for o in self.offsets[:-1])])
+        return starts[lengths] + np.arange(self.batch)
+
+    def sort(self, x: Array) -> Array:
+        """Bring (B, ...) from the caller's order into the sorted order."""
+        return x if self._order_is_kept else x[array_module(x).asarray(self.order)]
+
+    def unsort(self, x: Array) -> Array:
+        """Bring (B, ...) from the sorted order back into the caller's."""
+        if self._order_is_kept:
+            return x
+        xp = array_module(x)
+        out = xp.empty_like(x)
+        out[xp.asarray(self.order)] = x
+        return out
+
+    @cached_property
+    def _order_is_kept(self) -> bool:
+        return bool((self.order == np.arange(self.batch)).all())
+
+    def pack(self, x: Array) -> Array:
+        """Return the real rows of the padded `x` (T, B, ...) as (N, ...); a view where nothing is padded."""
+        if tuple(x.shape[:2]) != (self.steps, self.batch):
+            raise ValueError(f"expected (T={self.steps}, B={self.batch}, ...), got {tuple(x.shape)}")
+        if self.is_dense:
+            return x.reshape(self.rows, *x.shape[2:])
+        xp = array_module(x)
+        return x[xp.asarray(self._time), xp.asarray(self.sequence_of_row)]
+
+    def unpack(self, rows: Array) -> Array:
+        """Return (N, ...) as padded (T, B, ...), zeros in the padding; a view where nothing is padded."""
+        if len(rows) != self.rows:
+            raise ValueError(f"expected N={self.rows} packed rows, got {len(rows)}")
+        if self.is_dense:
+            return rows.reshape(self.steps, self.batch, *rows.shape[1:])
+        xp = array_module(rows)
+        out = xp.zeros((self.steps, self.batch, *rows.shape[1:]), rows.dtype)
+        out[xp.asarray(self._time), xp.asarray(self.sequence_of_row)] = rows
+        return out
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Packing) and self.steps == other.steps and np.array_equal(self.lengths, other.lengths)
+
+    __hash__ = None  # type: ignore[assignment]
