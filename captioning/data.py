@@ -16,7 +16,7 @@ from captioning.formats import (
     official_splits,
     token_rows,
 )
-from captioning.text import SCORING, clean
+from captioning.text import SCORING, Cleaning, clean
 
 CSV_FILES = ("captions.csv", "captions.txt")
 PICTURE_FOLDERS = ("Images", "images", "pictures", "Flicker8k_Dataset", "Flickr8k_Dataset", "images224", ".")
@@ -41,9 +41,9 @@ class Dataset:
         """Every (picture name, raw caption) of a split, in order."""
         return ((name, caption) for name in self.names(split) for caption in self.captions[name])
 
-    def references(self, split: str) -> dict[str, list[list[str]]]:
+    def references(self, split: str, cleaning: Cleaning = SCORING) -> dict[str, list[list[str]]]:
         """The captions of each picture of a split, cleaned for scoring; those left empty are dropped."""
-        cleaned = {name: [clean(c, SCORING) for c in self.captions[name]] for name in self.names(split)}
+        cleaned = {name: [clean(c, cleaning) for c in self.captions[name]] for name in self.names(split)}
         return {name: [words for words in captions if words] for name, captions in cleaned.items()}
 
     def names(self, split: str) -> tuple[str, ...]:

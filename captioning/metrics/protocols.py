@@ -1,0 +1,78 @@
+"""The three ways of scoring that the report names beside every number; all scores are times 100.
+
+Captions that are compared come from the same cleaning (`captioning.text.SCORING`), candidates and
+references alike.
+"""
+
+from collections.abc import Mapping, Sequence
+from statistics import fmean
+
+from captioning.errors import CaptioningError
+from captioning.metrics.bleu import corpus_bleu, sentence_bleu
+from captioning.metrics.cider import CiderD
+from captioning.metrics.rouge import rouge_l, rouge_l_f1
+
+Tokens = Sequence[str]
+Candidates = Mapping[str, Tokens]
+References = Mapping[str, Sequence[Tokens]]
+Scores = dict[str, dict[str, float]]
+
+COCO = "COCO"
+PAPER_SMOOTHED = "sentence BLEU, smoothed"
+PAPER_PLAIN = "sentence BLEU, unsmoothed"
+
+PROTOCOLS = {
+    COCO: "COCO's definitions: corpus BLEU with the closest reference length, ROUGE-L with beta 1.2, CIDEr-D",
+    PAPER_SMOOTHED: "a reading of the paper's averages: mean over pictures and references of the sentence "
+    "BLEU-4 against that one reference, smoothed by nltk's method1; ROUGE-L F1 of the best reference",
+    PAPER_PLAIN: "a reading of the paper's averages: mean over pictures and references of the sentence "
+    "BLEU-4 against that one reference, unsmoothed; ROUGE-L F1 averaged over the references",
+}
+"""What each protocol computes, for people."""
+
+
+def evaluate(candidates: Candidates, references: References) -> Scores:
+    """Every protocol's metrics of one tokenised caption a picture, times 100.
+
+    BLEU and ROUGE-L lie between 0 and 100, CIDEr-D between 0 and 1000.
+    """
+    check_captions(candidates, references)
+    return {
+        COCO: coco_scores(candidates, references),
+        PAPER_SMOOTHED: _paper_scores(candidates, references, smoothed=True),
+        PAPER_PLAIN: _paper_scores(candidates, references, smoothed=False),
+    }
+
+
+def coco_scores(candidates: Candidates, references: References) -> dict[str, float]:
+    """BLEU-1..4, ROUGE-L and CIDEr-D by COCO's definitions, times 100."""
+    pairs = [(words, references[name]) for name, words in candidates.items()]
+    scores = {f"BLEU-{n}": 100 * score for n, score in enumerate(corpus_bleu(pairs), start=1)}
+    scores["ROUGE-L"] = 100 * fmean(rouge_l(words, own) for words, own in pairs)
+    scores["CIDEr-D"] = 100 * CiderD(references).mean(candidates)
+    return scores
+
+
+def _paper_scores(candidates: Candidates, references: References, *, smoothed: bool) -> dict[str, float]:
+    join = max if smoothed else fmean
+    bleu, rouge = [], []
+    for name, words in candidates.items():
+        bleu.append(fmean(sentence_bleu(words, other, smoothed=smoothed) for other in references[name]))
+        rouge.append(join(rouge_l_f1(words, other) for other in references[name]))
+    return {"BLEU-4": 100 * fmean(bleu), "ROUGE-L": 100 * fmean(rouge)}
+
+
+def check_captions(candidates: Candidates, references: References) -> None:
+    """Refuses candidates and references that do not belong together, naming a picture."""
+    if not candidates:
+        raise CaptioningError("there is nothing to score: no candidate captions")
+    if missing := candidates.keys() ^ references.keys():
+        raise CaptioningError(
+            f"candidates and references must be of the same pictures; {len(missing)} have only one of the two, "
+            f"such as {min(missing)}"
+        )
+    for name, own in references.items():
+        if not own:
+            raise CaptioningError(f"{name} has no reference caption to be scored against")
+        if any(isinstance(words, str) for words in (candidates[name], own, *own)):
+            raise CaptioningError(f"captions are scored as lists of words, but {name} has a plain string")
