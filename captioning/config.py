@@ -7,103 +7,52 @@ recipe, `base = "default"`, and gives only what differs. Nothing has a silent de
 import difflib
 import hashlib
 import json
-import math
-import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import Field, asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_args
+from typing import Annotated, Any, TypeVar
 
+from captioning.checking import Checked, OneOf, Within
 from captioning.errors import CaptioningError
 
 CELLS = ("LSTM", "GRU", "GRU-before", "RNN")
 RECIPES = ("default", "paper")
 """The recipes that come with the package."""
 
-_OWN_CELL = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+_Count = Annotated[int, Within(1)]
+_Whole = Annotated[int, Within(0)]
+_Amount = Annotated[float, Within(0)]
+_Rate = Annotated[float, Within(0, 1, below=True)]
 
 
 @dataclass(frozen=True)
-class _OneOf:
-    """A word out of some; with `own`, also a person's own class as `module:Class`."""
-
-    options: tuple[str, ...]
-    own: bool = False
-
-    def allows(self, value: str) -> bool:
-        return value in self.options or (self.own and bool(_OWN_CELL.fullmatch(value)))
-
-    def __str__(self) -> str:
-        return f"one of {', '.join(self.options)}" + (" or module:Class" if self.own else "")
-
-
-@dataclass(frozen=True)
-class _Within:
-    """A finite number from `low` (excluded if `above`) to `high` (excluded if `below`)."""
-
-    low: float
-    high: float = math.inf
-    above: bool = False
-    below: bool = False
-
-    def allows(self, value: float) -> bool:
-        low = self.low < value if self.above else self.low <= value
-        high = value < self.high if self.below else value <= self.high
-        return low and high and math.isfinite(value)
-
-    def __str__(self) -> str:
-        low = f"{'above' if self.above else 'at least'} {self.low:g}"
-        return (
-            low
-            if self.high == math.inf
-            else f"{low} and {'below' if self.below else 'at most'} {self.high:g}"
-        )
-
-
-_Count = Annotated[int, _Within(1)]
-_Whole = Annotated[int, _Within(0)]
-_Amount = Annotated[float, _Within(0)]
-_Rate = Annotated[float, _Within(0, 1, below=True)]
-
-
-class _Section:
-    """Checks every field against its type and range as soon as a section is made."""
-
-    def __post_init__(self) -> None:
-        section = type(self).__name__.lower()
-        for item in fields(self):  # type: ignore[arg-type]  # every subclass is a dataclass
-            value = _checked(f"{section}.{item.name}", getattr(self, item.name), item)
-            object.__setattr__(self, item.name, value)
-
-
-@dataclass(frozen=True)
-class Text(_Section):
+class Text(Checked):
     """Cleaning and vocabulary; `max_length` counts a caption's words and both markers."""
 
     keep_one_letter: bool
     remove_stop_words: bool
     min_count: _Count
     unknown_token: bool
-    max_length: Annotated[int, _Within(3)]
+    max_length: Annotated[int, Within(3)]
 
 
 @dataclass(frozen=True)
-class Embedding(_Section):
+class Embedding(Checked):
     """Word vectors: their size, where they come from, and whether training changes them."""
 
     size: _Count
-    vectors: Annotated[str, _OneOf(("glove", "random"))]
+    vectors: Annotated[str, OneOf(("glove", "random"))]
     train: bool
 
 
 @dataclass(frozen=True)
-class Model(_Section):
+class Model(Checked):
     """The captioner's cell, its sizes and its dropout rates; `cell` may be a person's own `module:Class`."""
 
-    cell: Annotated[str, _OneOf(CELLS, own=True)]
+    cell: Annotated[str, OneOf(CELLS, own=True)]
     hidden: _Count
     dense: _Count
     picture_dropout: _Rate
@@ -113,7 +62,7 @@ class Model(_Section):
 
 
 @dataclass(frozen=True)
-class Training(_Section):
+class Training(Checked):
     """Optimisation. `clip_norm` 0 means no clipping; each `schedule_` key serves the schedules named.
 
     schedule_factor: the learning rate is multiplied by it (step: every `schedule_every` epochs; plateau:
@@ -124,22 +73,22 @@ class Training(_Section):
 
     epochs: _Count
     pictures_per_batch: _Count
-    learning_rate: Annotated[float, _Within(0, above=True)]
-    optimiser: Annotated[str, _OneOf(("adam", "adamw", "sgd"))]
+    learning_rate: Annotated[float, Within(0, above=True)]
+    optimiser: Annotated[str, OneOf(("adam", "adamw", "sgd"))]
     weight_decay: _Amount
     clip_norm: _Amount
-    schedule: Annotated[str, _OneOf(("constant", "step", "cosine", "plateau"))]
+    schedule: Annotated[str, OneOf(("constant", "step", "cosine", "plateau"))]
     schedule_every: _Count
-    schedule_factor: Annotated[float, _Within(0, 1, above=True)]
+    schedule_factor: Annotated[float, Within(0, 1, above=True)]
     schedule_patience: _Whole
-    schedule_floor: Annotated[float, _Within(0, 1)]
-    early_stopping: Annotated[str, _OneOf(("none", "CIDEr-D"))]
+    schedule_floor: Annotated[float, Within(0, 1)]
+    early_stopping: Annotated[str, OneOf(("none", "CIDEr-D"))]
     patience: _Count
     seed: _Whole
 
 
 @dataclass(frozen=True)
-class Decoding(_Section):
+class Decoding(Checked):
     """Beam search: `beam` 1 is greedy; a score is divided by length ** `length_normalisation`.
 
     `max_length` counts the words of a caption, without markers.
@@ -150,7 +99,7 @@ class Decoding(_Section):
     length_normalisation: _Amount
 
 
-_SECTIONS: dict[str, type[_Section]] = {
+_SECTIONS: dict[str, type[Checked]] = {
     "text": Text,
     "embedding": Embedding,
     "model": Model,
@@ -246,7 +195,7 @@ def _read(name: str) -> dict[str, Any]:
         raise CaptioningError(f"{name}: cannot be read as a recipe: {error}") from error
 
 
-_S = TypeVar("_S", bound=_Section)
+_S = TypeVar("_S", bound=Checked)
 
 
 def _section(section: str, kind: type[_S], tables: Mapping[str, Any]) -> _S:
@@ -267,17 +216,3 @@ def _reject_unknown(what: str, given: Any, known: Any) -> None:
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.0)
             raise CaptioningError(f"unknown {what}: {name!r}; did you mean {near[0]!r}? ({', '.join(known)})")
-
-
-def _checked(key: str, value: Any, item: "Field[Any]") -> Any:
-    """The value as the field's type, if it has that type and its rule allows it."""
-    wanted, *rules = get_args(item.type) or (item.type,)
-    if wanted is float and type(value) is int:
-        value = float(value)
-    if type(value) is not wanted:
-        names = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
-        raise CaptioningError(f"{key} must be {names[wanted]}, not {value!r}")
-    for rule in rules:
-        if not rule.allows(value):
-            raise CaptioningError(f"{key} must be {rule}, not {value!r}")
-    return value

@@ -91,9 +91,9 @@ def _is_number(field: bytes) -> bool:
 
 def _parsed(path: Path, line: int, word: bytes, numbers: bytes) -> npt.NDArray[np.float32]:
     try:
-        vector = np.array(numbers.split(b" "), dtype=np.float64).astype(np.float32)
+        vector = np.array(numbers.split(b" "), dtype=np.float64)
     except ValueError:
-        vector = np.array([np.nan], dtype=np.float32)
-    if not np.isfinite(vector).all():
+        vector = np.array([np.nan])
+    if not (np.abs(vector) <= np.finfo(np.float32).max).all():
         raise CaptioningError(f"{path}, line {line}: the row of {word.decode()!r} holds something not a number")
-    return vector
+    return vector.astype(np.float32)
