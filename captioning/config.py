@@ -65,9 +65,11 @@ class Model(Checked):
 class Training(Checked):
     """Optimisation. `clip_norm` 0 means no clipping; each `schedule_` key serves the schedules named.
 
-    schedule_factor: the learning rate is multiplied by it (step: every `schedule_every` epochs; plateau:
-        after `schedule_patience` epochs without a better validation).
-    schedule_floor: the lowest learning rate, as a fraction of `learning_rate` (cosine, plateau).
+    schedule_every: epochs between two falls of the learning rate (step).
+    schedule_factor: what the learning rate is multiplied by at a fall (step, plateau).
+    schedule_patience: validations in a row without a better loss before a fall (plateau).
+    schedule_warmup: epochs, fractions allowed, over which the learning rate rises from 0 (cosine).
+    schedule_floor: the last learning rate as a fraction of `learning_rate` (cosine).
     patience: epochs without a better score before training stops (early stopping).
     """
 
@@ -79,12 +81,20 @@ class Training(Checked):
     clip_norm: _Amount
     schedule: Annotated[str, OneOf(("constant", "step", "cosine", "plateau"))]
     schedule_every: _Count
-    schedule_factor: Annotated[float, Within(0, 1, above=True)]
-    schedule_patience: _Whole
+    schedule_factor: Annotated[float, Within(0, 1, above=True, below=True)]
+    schedule_patience: _Count
+    schedule_warmup: _Amount
     schedule_floor: Annotated[float, Within(0, 1)]
     early_stopping: Annotated[str, OneOf(("none", "CIDEr-D"))]
     patience: _Count
     seed: _Whole
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.schedule == "cosine" and self.schedule_warmup >= self.epochs:
+            raise CaptioningError(
+                f"training.schedule_warmup must be below training.epochs ({self.epochs}), not {self.schedule_warmup:g}"
+            )
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".
 class Dataset:
     """Raw captions by picture name in file order, the three splits, and where the pictures are.
 
+    name: that of the folder or file it was read from.
     pictures: the folder of the pictures, or None where there is none (features may exist already).
     problems: what is odd in the data and what was done about it, one line each, with counts and names.
     """
@@ -92,7 +93,7 @@ def load_flickr8k(folder: str | Path) -> Dataset:
     splits = official_splits(folder)
     if splits is None:
         raise CaptioningError(f"{folder} has {TOKEN_FILE} but none of {', '.join(SPLIT_FILES.values())}")
-    return _assemble("Flickr8k", token_rows(tokens), splits, folder)
+    return _assemble(folder.resolve().name, token_rows(tokens), splits, folder)
 
 
 def load_csv(
