@@ -6,6 +6,7 @@ both. CuPy is imported only when a caller asks for it by name or hands over one 
 
 from __future__ import annotations
 
+import math
 import sys
 from collections.abc import Mapping
 from types import ModuleType
@@ -86,6 +87,23 @@ def synchronize(x: Array) -> None:
     """Wait until the GPU has computed `x`; on the host there is nothing to wait for."""
     if is_on_gpu(x):
         sys.modules["cupy"].cuda.get_current_stream().synchronize()
+
+
+class Workspace:
+    """Named buffers that are used again and grow when needed, so that a training loop allocates nothing large."""
+
+    def __init__(self, dtype: DTypeLike, xp: ModuleType = np) -> None:
+        self.dtype, self.xp = np.dtype(dtype), xp
+        self._buffers: dict[str, Array] = {}
+
+    def take(self, name: str, *shape: int) -> Array:
+        """Return the buffer `name` in the given shape; what it held before is lost, and so is any view of it."""
+        size = math.prod(shape)
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.size < size:
+            spare = 1.25 if buffer is not None else 1.0  # sizes that vary from batch to batch settle soon
+            buffer = self._buffers[name] = self.xp.empty(int(size * spare), self.dtype)
+        return buffer[:size].reshape(shape)
 
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:

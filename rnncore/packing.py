@@ -7,7 +7,7 @@ packed by time: all rows of step 0, then all rows of step 1, and so on, N = sum(
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
@@ -59,8 +59,8 @@ class Packing:
 
     @classmethod
     def dense(cls, steps: int, batch: int) -> Packing:
-        """All sequences of the same length."""
-        return cls(np.full(batch, steps), steps)
+        """All sequences of the same length; the layouts used last are kept."""
+        return _dense(steps, batch)
 
     @cached_property
     def is_dense(self) -> bool:
@@ -122,7 +122,30 @@ class Packing:
         out[xp.asarray(self._time), xp.asarray(self.sequence_of_row)] = rows
         return out
 
+    def spread(self, x: Array, out: Array | None = None) -> Array:
+        """Return one row of `x` (B, ...) for every packed row: its sequence's, (N, ...)."""
+        xp = array_module(x)
+        return xp.take(x, xp.asarray(self.sequence_of_row), axis=0, out=out, mode="clip")
+
+    def sum_over_time(self, rows: Array) -> Array:
+        """Return the sum of each sequence's packed rows, (B, ...): the gradient of `spread`."""
+        xp = array_module(rows)
+        out = xp.zeros((self.batch, *rows.shape[1:]), rows.dtype)
+        for t, b in enumerate(self.batch_sizes):
+            out[:b] += rows[self.offsets[t] : self.offsets[t + 1]]
+        return self.unsort(out)
+
+    def gather(self, padded: Array, first: int = 0) -> Array:
+        """Return packed rows of `padded` (B, T', ...), batch first, reading from step `first` on."""
+        xp = array_module(padded)
+        return padded[xp.asarray(self.sequence_of_row), xp.asarray(self._time + first)]
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Packing) and self.steps == other.steps and np.array_equal(self.lengths, other.lengths)
 
     __hash__ = None  # type: ignore[assignment]
+
+
+@lru_cache(maxsize=64)
+def _dense(steps: int, batch: int) -> Packing:
+    return Packing(np.full(batch, steps), steps)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncore.array import Array
+from rnncore.array import Array, Workspace
 from rnncore.packing import Packing
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Trace:
         self.padded = False
         self.packing: Packing = None  # type: ignore[assignment]
         self.now: list[Now] = []
-        self._buffers: dict[str, Array] = {}
+        self._memory = Workspace(dtype, xp)
         self._has_gradients = False
 
     def fits(self, cell: Cell, hidden: int, dtype: np.dtype[np.floating], xp: ModuleType) -> bool:
@@ -59,8 +59,8 @@ class Trace:
         self._a = self._slabs("a", G * H, sizes)
         self._states = [self._slabs(f"state {name}", H, (B, *sizes)) for name in cell.state]
         self._saved = [self._slabs(f"saved {name}", H, sizes) for name in cell.saved]
-        self.state_rows = self._take("state rows", (B + packing.rows) * H).reshape(-1, H)
-        scratch, da = self._take("scratch", G * H * B), self._take("da", P * H * B)
+        self.state_rows = self._memory.take("state rows", B + packing.rows, H)
+        scratch, da = self._memory.take("scratch", G * H * B), self._memory.take("da", P * H * B)
         self.now = []
         for t, b in enumerate(sizes):
             da_t = da[: P * H * b].reshape(P * H, b)
@@ -84,15 +84,8 @@ class Trace:
 
         return Now
 
-    def _take(self, name: str, size: int) -> Array:
-        buffer = self._buffers.get(name)
-        if buffer is None or buffer.size < size:
-            spare = 1.25 if buffer is not None else 1.0  # sizes that vary from batch to batch settle soon
-            buffer = self._buffers[name] = self.xp.empty(int(size * spare), self.dtype)
-        return buffer[:size]
-
     def _slabs(self, name: str, rows: int, sizes: tuple[int, ...]) -> list[Array]:
-        buffer = self._take(name, rows * sum(sizes))
+        buffer = self._memory.take(name, rows * sum(sizes))
         slabs, start = [], 0
         for b in sizes:
             slabs.append(buffer[rows * start : rows * (start + b)].reshape(rows, b))
@@ -114,7 +107,7 @@ class Trace:
     @property
     def ones(self) -> Array:
         """(N,) ones: a sum over all rows is a product with them, faster than a reduction."""
-        ones = self._take("ones", self.packing.rows)
+        ones = self._memory.take("ones", self.packing.rows)
         ones.fill(1)
         return ones
 
@@ -188,7 +181,7 @@ class Trace:
     def gradient_buffer(self) -> Array:
         """Return `da` (P·H, N), about to be filled by the engine."""
         rows = len(self.cell.preactivations) * self.hidden
-        self.da = self._take("all da", rows * self.packing.rows).reshape(rows, self.packing.rows)
+        self.da = self._memory.take("all da", rows, self.packing.rows)
         self._has_gradients = True
         return self.da
 

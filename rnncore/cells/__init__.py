@@ -1,5 +1,7 @@
 """One file a cell, each its equations, its step and its step backward."""
 
+from importlib import import_module
+
 from rnncore.cells.base import Cell, Now, Weights, recurrent_initialisers
 from rnncore.cells.gru import GRU, GRUBefore
 from rnncore.cells.lstm import LSTM
@@ -8,4 +10,25 @@ from rnncore.cells.rnn import RNN
 #: Every cell of the library, by the name that commands and recipes use.
 CELLS: dict[str, type[Cell]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU, "GRU-before": GRUBefore}
 
-__all__ = ["CELLS", "GRU", "LSTM", "RNN", "Cell", "GRUBefore", "Now", "Weights", "recurrent_initialisers"]
+
+def find_cell(name: str) -> Cell:
+    """Return the cell of a name in `CELLS`, or a user's own of the form `module:Class`.
+
+    Raises
+    ------
+    ValueError
+        If there is no such cell; the message lists those there are.
+    """
+    if name in CELLS:
+        return CELLS[name]()
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(f"no cell {name!r}; there are {', '.join(CELLS)}, or write module:Class for one of your own")
+    try:
+        cell: Cell = getattr(import_module(module), attribute)()
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the cell {name!r} cannot be loaded: {error}") from error
+    return cell
+
+
+__all__ = ["CELLS", "GRU", "LSTM", "RNN", "Cell", "GRUBefore", "Now", "Weights", "find_cell", "recurrent_initialisers"]

@@ -15,13 +15,15 @@ class GRU:
     r"""GRU cell, reset after the product: the form of cuDNN and PyTorch, and the default of Keras.
 
     .. math::
-        r_t &= \sigma(W_r x_t + U_r h_{t-1} + b_r) & \text{reset gate} \\
-        z_t &= \sigma(W_z x_t + U_z h_{t-1} + b_z) & \text{update gate} \\
-        q_t &= U_n h_{t-1} + b_q & \text{what the candidate may recall} \\
+        r_t &= \sigma(W_r x_t + b_r + U_r h_{t-1} + b'_r) & \text{reset gate} \\
+        z_t &= \sigma(W_z x_t + b_z + U_z h_{t-1} + b'_z) & \text{update gate} \\
+        q_t &= U_n h_{t-1} + b'_n & \text{what the candidate may recall} \\
         n_t &= \tanh(W_n x_t + b_n + r_t \odot q_t) & \text{candidate} \\
         h_t &= (1 - z_t) \odot n_t + z_t \odot h_{t-1}
 
-    Parameters: `W` (3H, D), `U` (3H, H), `b` (3H,), each in the blocks r, z, n, and `b_q` (H,). State: h.
+    Parameters: `W` (3H, D), `U` (3H, H), `b` (3H,) and `b_U` (3H,), written b' above, each in the blocks r, z, n.
+    State: h. Of `b_U` only the candidate's block is needed, since the others add to `b`; the whole of it is kept so
+    that parameters match those of PyTorch and Keras one to one.
 
     Source: K. Cho et al., EMNLP 2014, with the reset gate moved behind the product so that all of U h is one product
     (J. Appleyard, T. Kočiský & P. Blunsom 2016, section 2).
@@ -33,13 +35,13 @@ class GRU:
     saved: tuple[str, ...] = ("recall",)
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
-        """Return the shapes of `W`, `U`, `b` and `b_q`."""
+        """Return the shapes of `W`, `U`, `b` and `b_U`."""
         D, H = input_size, hidden_size
-        return {"W": (3 * H, D), "U": (3 * H, H), "b": (3 * H,), "b_q": (H,)}
+        return {"W": (3 * H, D), "U": (3 * H, H), "b": (3 * H,), "b_U": (3 * H,)}
 
     def initialisers(self) -> dict[str, Initialiser]:
         """Glorot W, orthogonal U, zero biases."""
-        return recurrent_initialisers(3) | {"b_q": zeros}
+        return recurrent_initialisers(3) | {"b_U": zeros}
 
     def step(self, p: Weights, now: Now) -> None:
         """Compute the gates and h_t."""
@@ -47,10 +49,11 @@ class GRU:
         r, z, n = now.gates
         two = 2 * len(h)
         Uh = xp.matmul(p["U"], h, out=now.scratch)
+        Uh += p["b_U"][:, None]
         rz = now.a[:two]
         rz += Uh[:two]
         sigmoid(rz, out=rz)
-        xp.add(Uh[two:], p["b_q"][:, None], out=q)
+        q[...] = Uh[two:]
 
         n += xp.multiply(r, q, out=h_next)  # h_next is free until n_t is known
         xp.tanh(n, out=n)
@@ -90,12 +93,13 @@ class GRU:
         dh += xp.matmul(p["U"][two:].T, dq, out=work)
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
-        r"""Compute :math:`\delta U = \sum_t (\delta a_{rz}, \delta q)_t h_{t-1}^\top` and :math:`\sum_t \delta q_t`."""
+        r"""Compute :math:`\delta U = \sum_t (\delta a_{rz}, \delta q)_t h_{t-1}^\top`, and the same sum without h."""
         xp, H = trace.xp, trace.hidden
         drz, dq = da[: 2 * H], da[3 * H :]
         xp.matmul(drz, trace.previous_rows, out=grads["U"][: 2 * H])
         xp.matmul(dq, trace.previous_rows, out=grads["U"][2 * H :])
-        xp.matmul(dq, trace.ones, out=grads["b_q"])
+        xp.matmul(drz, trace.ones, out=grads["b_U"][: 2 * H])
+        xp.matmul(dq, trace.ones, out=grads["b_U"][2 * H :])
 
 
 class GRUBefore:
