@@ -1,0 +1,103 @@
+"""The pictures of the page: which are shown, their small copies, and what each system said of them."""
+
+import base64
+import io
+from collections.abc import Callable, Mapping, Sequence
+from html import escape
+from pathlib import Path
+
+from PIL import Image, ImageOps
+
+from captioning.report.numbers import Result, main_decoder, systems
+from captioning.report.summary import RANKED_BY, picture_scores
+
+THUMBNAIL = 224
+QUALITY = 82
+
+PictureFile = Callable[[str], Path | None]
+References = Mapping[str, Sequence[str]]
+
+
+def gallery(result: Result, references: References, picture_file: PictureFile, limit: int) -> tuple[str, int, int]:
+    """The cards as HTML, how many there are, and from how many pictures they were chosen."""
+    names = captioned(result)
+    scores = picture_scores(result)
+    chosen = choose(names, scores, limit)
+    cards = [_card(result, name, references.get(name, ()), picture_file(name), scores) for name in chosen]
+    return "".join(cards), len(chosen), len(names)
+
+
+def captioned(result: Result) -> list[str]:
+    """The pictures that every system captioned, by name."""
+    decoder = main_decoder(result)
+    if decoder is None:
+        return []
+    said = [set(system["decoders"][decoder]["captions"]) for system in systems(result).values()]
+    return sorted(set.intersection(*said))
+
+
+def choose(names: Sequence[str], scores: Mapping[str, Mapping[str, float]], limit: int) -> list[str]:
+    """At most ``limit`` pictures, spread evenly from the best to the worst (or over the names): no choosing."""
+
+    def merit(name: str) -> float:
+        return sum(of.get(name, 0.0) for of in scores.values())
+
+    ranked = sorted(names, key=lambda name: (-merit(name), name))
+    if len(ranked) <= limit:
+        return ranked
+    if limit < 2:
+        return ranked[:limit]
+    return [ranked[round(k * (len(ranked) - 1) / (limit - 1))] for k in range(limit)]
+
+
+def thumbnail(path: Path | None) -> tuple[str, int, int] | None:
+    """A small JPEG of a picture as a data URI with its size; None where there is no readable picture."""
+    if path is None:
+        return None
+    try:
+        with Image.open(path) as picture:
+            small = ImageOps.exif_transpose(picture).convert("RGB")
+            small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
+            data = io.BytesIO()
+            small.save(data, "JPEG", quality=QUALITY, optimize=True)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
+        return None
+    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode('ascii')}", *small.size
+
+
+def _card(
+    result: Result,
+    name: str,
+    references: Sequence[str],
+    path: Path | None,
+    scores: Mapping[str, Mapping[str, float]],
+) -> str:
+    decoder = main_decoder(result)
+    said = {s: block["decoders"][decoder]["captions"][name] for s, block in systems(result).items()}
+    found = [of[name] for of in scores.values() if name in of]
+    data = f' data-score="{sum(found) / len(found):.4f}" data-gap="{max(found) - min(found):.4f}"' if found else ""
+    search = escape(" ".join([name, *said.values(), *references]).lower())
+    captions = "".join(
+        _caption(colour, system, text, scores.get(system, {}).get(name))
+        for colour, (system, text) in enumerate(said.items())
+    )
+    people = "".join(f"<li>{escape(text)}</li>" for text in references)
+    details = f"<details><summary>What people wrote</summary><ul>{people}</ul></details>" if people else ""
+    return (
+        f'<article class="card" data-search="{search}"{data}>{_image(name, path, said)}'
+        f'<div class="said"><dl>{captions}</dl>{details}<p class="name">{escape(name)}</p></div></article>'
+    )
+
+
+def _image(name: str, path: Path | None, said: Mapping[str, str]) -> str:
+    small = thumbnail(path)
+    if small is None:
+        return f'<div class="nopicture">{escape(name)}<br>is not here or cannot be read</div>'
+    source, width, height = small
+    alt = escape(f"{name}: {next(iter(said.values()))}")
+    return f'<img src="{source}" width="{width}" height="{height}" alt="{alt}" loading="lazy">'
+
+
+def _caption(colour: int, system: str, text: str, score: float | None) -> str:
+    badge = "" if score is None else f'<span class="score" title="{RANKED_BY}">{score:.0f}</span>'
+    return f'<dt class="s{colour % 6}">{escape(system)}{badge}</dt><dd>{escape(text) or "(no words)"}</dd>'
