@@ -57,7 +57,7 @@ def token_rows(path: Path) -> list[tuple[str, str]]:
 
 def csv_rows(path: Path) -> list[tuple[str, str]]:
     """(name, caption) of each row; commas of an unquoted caption belong to it."""
-    reader = csv.reader(io.StringIO(_read(path), newline=""), strict=True, skipinitialspace=True)
+    reader = csv.reader(io.StringIO(_read(path), newline=""), strict=True)
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
         if header != ["image", "caption"]:
@@ -88,9 +88,7 @@ def official_splits(folder: Path) -> dict[str, list[str]] | None:
     if not any(found.values()):
         return None
     if missing := [SPLIT_FILES[split] for split, path in found.items() if path is None]:
-        raise CaptioningError(
-            f"{folder} lacks {', '.join(missing)}; the official split needs all three lists"
-        )
+        raise CaptioningError(f"{folder} lacks {', '.join(missing)}; the official split needs all three lists")
     return {split: [line.strip() for _, line in _lines(path)] for split, path in found.items() if path}
 
 
