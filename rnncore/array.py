@@ -148,7 +148,7 @@ def check_float(name: str, x: Array, dtype: DTypeLike | None = None) -> None:
     """Raise TypeError unless `x` is an array of float32 or float64, and of `dtype` if that is given."""
     kind = getattr(x, "dtype", None)
     expected = "float32 or float64" if dtype is None else np.dtype(dtype).name
-    if kind not in FLOATS or (dtype is not None and kind != np.dtype(dtype)):
+    if kind is None or kind not in FLOATS or (dtype is not None and kind != np.dtype(dtype)):
         raise TypeError(
             f"{name}: expected an array of {expected}, got {type(x).__name__} of {kind}; "
             f"convert it with {name}.astype('{expected.split()[0]}')"

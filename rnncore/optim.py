@@ -30,6 +30,8 @@ from rnncore.params import Params
 
 #: Numbers in a block: parameters, gradient, two moments and a scratch of float32 are 640 KB.
 BLOCK = 1 << 15
+#: Every so many steps moments that have all but vanished are set to zero (see Optimiser._flush).
+FLUSH_EVERY = 64
 
 
 class Optimiser:
@@ -64,6 +66,8 @@ class Optimiser:
         self.steps += 1
         with np.errstate(under="ignore"):  # the square of a tiny gradient may well be 0
             self._update(grads)
+            if self.steps % FLUSH_EVERY == 0:
+                self._flush()
 
     def state_dict(self) -> dict[str, Any]:
         """Return all that an exact resume needs: copies of the moments on the host, and numbers."""
@@ -84,6 +88,21 @@ class Optimiser:
 
     def _update(self, grads: Array) -> None:
         raise NotImplementedError
+
+    def _flush(self) -> None:
+        """Set moments under 1e-30 (in float32) to zero.
+
+        The moments of a dead unit or a rare word, whose gradient is zero, shrink until they are subnormal, which
+        slows a processor down some 40 times, and by rounding they would stay so for ever. What is lost is a change
+        of the parameters by less than 1e-21 times the learning rate.
+        """
+        xp = array_module(self.flat)
+        tiny = 1e8 * float(np.finfo(self.flat.dtype).tiny)
+        for moment in self._state.values():
+            for start in range(0, moment.size, self._block):
+                part = moment[start : start + self._block]
+                size = xp.abs(part, out=self._scratch[: part.size])
+                part *= size >= tiny
 
     def _blocks(self, grads: Array) -> Iterator[tuple[Array, ...]]:
         """Yield views of one block after another: parameters, gradient, each slot, scratch."""
