@@ -68,6 +68,8 @@ def _rows(path: Path, size: int) -> Iterator[tuple[int, bytes, bytes]]:
                 first = False
                 word, numbers = row.split(b" ", 1) if fields == size else _split_from_right(row, size)
                 yield line, word, numbers
+        if first:
+            raise CaptioningError(f"{path} holds no rows; the download may have been cut short")
     except OSError as error:
         raise CaptioningError(
             f"the GloVe vectors {path} cannot be read: {error.strerror or error}; glove.6B.zip from "
