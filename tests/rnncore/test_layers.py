@@ -33,6 +33,7 @@ def test_linear_is_its_equation(n: int, before: int, after: int) -> None:
     x, dy = rng.normal(size=(n, before)), rng.normal(size=(n, after))
     np.testing.assert_allclose(layer.forward(p, x), np.einsum("ni,oi->no", x, p["W"]) + p["b"], atol=1e-13)
     dx = layer.backward(p, x, dy, grads)
+    assert dx is not None
     np.testing.assert_allclose(dx, np.einsum("no,oi->ni", dy, p["W"]), atol=1e-13)
     np.testing.assert_allclose(grads["W"], np.einsum("no,ni->oi", dy, x), atol=1e-13)
     np.testing.assert_allclose(grads["b"], dy.sum(0), atol=1e-13)
@@ -131,7 +132,7 @@ def test_embedding_names_the_wrong_id() -> None:
         check_ids("ids", [1], 5)
     for still in ({"padding": 5}, {"frozen": [7]}, {"frozen": [-1]}):
         with pytest.raises(ValueError, match=r"must be in \[0, 5\)"):
-            Embedding(5, 2, **still)  # type: ignore[arg-type]
+            Embedding(5, 2, **still)
 
 
 @pytest.mark.parametrize("rate", [0.5, 0.2, 0.9])
@@ -249,5 +250,6 @@ def test_float32_stays_float32() -> None:
         dx = Dropout(0.3, 0).backward(dx, mask)
         table.backward(e, ids, dx, de)
     for a in (x, mask, y, dx, grads.flat, de.flat):
+        assert a is not None
         assert a.dtype == np.float32
         assert np.isfinite(a).all()
