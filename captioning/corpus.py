@@ -1,0 +1,113 @@
+"""Captions and features as the model takes them: one split of a dataset as arrays, and batches of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from captioning.config import Recipe
+from captioning.data import Dataset
+from captioning.errors import CaptioningError
+from captioning.model import Batch, Captioner
+from captioning.text import Cleaning, clean
+from captioning.vocabulary import Vocabulary
+from encoders import Features
+from rnncore.array import Array
+from rnncore.packing import Packing
+
+Integers = np.ndarray[Any, np.dtype[np.intp]]
+
+
+def cleaning_of(recipe: Recipe) -> Cleaning:
+    """Return the cleaning of training captions that a recipe asks for."""
+    return Cleaning(recipe.text.keep_one_letter, recipe.text.remove_stop_words)
+
+
+def build_vocabulary(dataset: Dataset, recipe: Recipe) -> Vocabulary:
+    """Return the vocabulary of the training captions."""
+    cleaning = cleaning_of(recipe)
+    captions = (clean(caption, cleaning) for _, caption in dataset.pairs("train"))
+    return Vocabulary.build(captions, recipe.text.min_count, recipe.text.unknown_token)
+
+
+@dataclass(frozen=True)
+class Split:
+    """One split, with C captions of n pictures.
+
+    names : the n pictures. features : (n, F) prepared by the model.
+    ids : (C, L) word numbers with both markers, padded. lengths : (C,) how many of them are real.
+    of_picture : for each picture, where its captions are among the C.
+    """
+
+    names: tuple[str, ...]
+    features: Array
+    ids: Integers
+    lengths: Integers
+    of_picture: tuple[Integers, ...]
+    picture: Integers
+
+    @property
+    def words(self) -> int:
+        """How many words are predicted in one pass: every word but each caption's first marker."""
+        return int(self.lengths.sum() - len(self.lengths))
+
+    def batches(self, pictures_per_batch: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
+        """Yield every caption once, all captions of a picture in one batch; pictures shuffled by `rng` if given."""
+        order = np.arange(len(self.names)) if rng is None else rng.permutation(len(self.names))
+        for first in range(0, len(order), pictures_per_batch):
+            chosen = np.concatenate([self.of_picture[p] for p in order[first : first + pictures_per_batch]])
+            yield self.batch(chosen)
+
+    def batch(self, captions: Integers) -> Batch:
+        """Return the given captions as one batch."""
+        captions = captions[np.argsort(-self.lengths[captions], kind="stable")]
+        packing = Packing(self.lengths[captions] - 1)
+        ids = self.ids[captions]
+        features = self.features[self.picture[captions]]
+        return Batch(features, packing.gather(ids), packing.gather(ids, first=1), packing)
+
+    def count_batches(self, pictures_per_batch: int) -> int:
+        """Return how many batches `batches` yields."""
+        return -(-len(self.names) // pictures_per_batch)
+
+
+def build_split(
+    dataset: Dataset, split: str, recipe: Recipe, vocabulary: Vocabulary, features: Features, model: Captioner
+) -> Split:
+    """Return a split as arrays.
+
+    Raises
+    ------
+    MissingFeatures
+        If a picture of the split has no features; the message names it.
+    CaptioningError
+        If the features hold NaN or infinity.
+    """
+    names, cleaning = dataset.names(split), cleaning_of(recipe)
+    rows = finite_rows(features, names)
+    encoded, owner = [], []
+    for k, name in enumerate(names):
+        for caption in dataset.captions[name]:
+            encoded.append(vocabulary.encode(clean(caption, cleaning), recipe.text.max_length))
+            owner.append(k)
+    lengths = np.array([len(ids) for ids in encoded], np.intp)
+    ids = np.full((len(encoded), int(lengths.max())), vocabulary.pad, np.intp)
+    for row, words in zip(ids, encoded, strict=True):
+        row[: len(words)] = words
+    picture = np.array(owner, np.intp)
+    starts = np.searchsorted(picture, np.arange(len(names) + 1))
+    of_picture = tuple(np.arange(a, b) for a, b in pairwise(starts))
+    return Split(names, model.prepare(rows), ids, lengths, of_picture, picture)
+
+
+def finite_rows(features: Features, names: tuple[str, ...]) -> np.ndarray[Any, Any]:
+    """Return the features of pictures, (n, F), refusing NaN and infinity by the picture's name."""
+    rows = features.rows(names)
+    wrong = [names[k] for k in np.flatnonzero(~np.isfinite(rows).all(axis=1))]
+    if wrong:
+        raise CaptioningError(f"{len(wrong)} pictures have NaN or infinite features, such as {wrong[0]}; encode again")
+    return rows
