@@ -11,7 +11,7 @@ from captioning.report.numbers import Result, systems
 from captioning.report.summary import RANKED_BY
 
 WIDTH, HEIGHT = 460, 290
-LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 36
+LEFT, RIGHT, TOP, BOTTOM = 48, 12, 12, 40
 TICKS = 5
 
 
@@ -78,7 +78,7 @@ def _svg(title: str, lines: Sequence[Line], digits: int) -> str:
 
     parts = [_y_tick(tick, y(tick), ticks) for tick in ticks]
     parts += [_x_tick(epoch, x(epoch)) for epoch in epoch_ticks(first, last)]
-    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 2}" text-anchor="end">epoch</text>')
+    parts.append(f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 5}" text-anchor="end">epoch</text>')
     parts += [_curve(line, x, y, digits) for line in lines]
     hover = {
         "x": [[epoch, round(x(epoch), 1)] for epoch in sorted(set(epochs))],

@@ -99,5 +99,5 @@ def _image(name: str, path: Path | None, said: Mapping[str, str]) -> str:
 
 
 def _caption(colour: int, system: str, text: str, score: float | None) -> str:
-    badge = "" if score is None else f'<span class="score" title="{RANKED_BY}">{score:.0f}</span>'
+    badge = "" if score is None else f'<span class="score">{RANKED_BY} {score:.0f}</span>'
     return f'<dt class="s{colour % 6}">{escape(system)}{badge}</dt><dd>{escape(text) or "(no words)"}</dd>'

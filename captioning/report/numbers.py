@@ -6,6 +6,7 @@ from typing import Any
 Result = Mapping[str, Any]
 
 MISSING = "–"
+HEADLINES = ("CIDEr-D", "BLEU-4", "BLEU-1", "ROUGE-L")
 
 
 def is_coco(protocol: str) -> bool:
@@ -34,7 +35,7 @@ def format_seconds(seconds: float | None) -> str:
     """A time a person can read: ``41.3 s``, ``9 min 48 s``, ``2 h 05 min``."""
     if seconds is None:
         return MISSING
-    if seconds < 60:
+    if seconds < 59.95:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest:02d} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60:02d} min"
@@ -84,3 +85,9 @@ def main_metrics(result: Result) -> dict[str, dict[str, float]]:
     if decoder is None or protocol is None:
         return {}
     return {name: system["decoders"][decoder]["metrics"].get(protocol, {}) for name, system in systems(result).items()}
+
+
+def headlines(result: Result) -> list[str]:
+    """The few measures that speak for the rest, the most telling first."""
+    known = list(dict.fromkeys(name for metrics in main_metrics(result).values() for name in metrics))
+    return [name for name in HEADLINES if name in known] or known[:4]

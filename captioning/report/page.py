@@ -12,6 +12,7 @@ from captioning.report.gallery import PictureFile, References, gallery
 from captioning.report.numbers import (
     Result,
     format_metric,
+    headlines,
     main_decoder,
     main_metrics,
     main_protocol,
@@ -19,8 +20,6 @@ from captioning.report.numbers import (
 )
 from captioning.report.summary import RANKED_BY, picture_scores, summary
 from captioning.report.tables import Grid, Row, grids
-
-HEADLINES = ("BLEU-1", "BLEU-4", "ROUGE-L", "CIDEr-D")
 
 
 def report_page(result: Result, references: References, picture_file: PictureFile, max_pictures: int) -> str:
@@ -58,10 +57,8 @@ def _dataset_line(result: Result) -> str:
 def _tiles(result: Result) -> str:
     """The headline measures, each with every system's number."""
     protocol, by_system = main_protocol(result) or "", main_metrics(result)
-    known = [m for metrics in by_system.values() for m in metrics]
-    names = [m for m in HEADLINES if m in known] or list(dict.fromkeys(known))[:4]
     tiles = []
-    for metric in names:
+    for metric in headlines(result):
         values = {system: metrics.get(metric) for system, metrics in by_system.items()}
         top = max(v for v in values.values() if v is not None)
         lines = "".join(
@@ -82,9 +79,10 @@ def _table(grid: Grid) -> str:
     top = "" if titled else f"<tr><td></td>{groups}</tr>"
     starts = {k for k in range(1, len(grid.columns)) if grid.columns[k][0] != grid.columns[k - 1][0]}
     heads = "".join(
-        f'<th scope="col"{_start(k, starts)}>{escape(column)}</th>' for k, (_, column) in enumerate(grid.columns)
+        f'<th scope="col"{_start(k, starts, " " in column)}>{escape(column)}</th>'
+        for k, (_, column) in enumerate(grid.columns)
     )
-    order = list(dict.fromkeys(row.system for row in grid.rows))
+    order = list(dict.fromkeys(row.system for row in grid.rows if row.system))
     rows = "".join(_table_row(row, order, starts) for row in grid.rows)
     notes = "".join(f"<p>{escape(note)}</p>" for note in grid.notes)
     return (
@@ -94,7 +92,7 @@ def _table(grid: Grid) -> str:
     )
 
 
-def _table_row(row: Row, order: list[str | None], starts: set[int]) -> str:
+def _table_row(row: Row, order: list[str], starts: set[int]) -> str:
     kind = "scale" if row.system is None else f"s{order.index(row.system) % 6}"
     note = f"<small>{escape(row.note)}</small>" if row.note else ""
     cells = "".join(
@@ -104,8 +102,10 @@ def _table_row(row: Row, order: list[str | None], starts: set[int]) -> str:
     return f'<tr class="{kind}"><th scope="row">{escape(row.name)}{note}</th>{cells}</tr>'
 
 
-def _start(column: int, starts: set[int]) -> str:
-    return ' class="start"' if column in starts else ""
+def _start(column: int, starts: set[int], wraps: bool = True) -> str:
+    """The classes of a cell: a rule before each group of columns; a single word is never broken."""
+    classes = ["start"] * (column in starts) + ["word"] * (not wraps)
+    return f' class="{" ".join(classes)}"' if classes else ""
 
 
 def _scale(result: Result) -> str:
@@ -123,7 +123,7 @@ def _scale(result: Result) -> str:
         f"</span><b>{format_metric(protocol, value)}</b></dd></div>"
         for name, value, kind in known
     )
-    return f'<figure class="chart bars"><figcaption>{RANKED_BY}, for scale</figcaption><dl>{lines}</dl></figure>'
+    return f'<figure class="chart bars wide"><figcaption>{RANKED_BY}, for scale</figcaption><dl>{lines}</dl></figure>'
 
 
 def _about_pictures(result: Result, shown: int, total: int) -> str:

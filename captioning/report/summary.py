@@ -7,6 +7,7 @@ from captioning.report.numbers import (
     Result,
     format_loss,
     format_metric,
+    headlines,
     main_decoder,
     main_metrics,
     main_protocol,
@@ -27,14 +28,11 @@ def _metrics_sentence(result: Result) -> str:
     dataset = result["dataset"]
     opening = f"On {dataset['test']:,} unseen pictures of {dataset['name']}, decoded with {main_decoder(result)}, "
     if len(by_system) < 2:
-        reached = [
-            f"{metric} {format_metric(protocol, value)}"
-            for metrics in by_system.values()
-            for metric, value in metrics.items()
-        ]
+        alone = next(iter(by_system.values()), {})
+        reached = [f"{metric} {format_metric(protocol, alone[metric])}" for metric in headlines(result)]
         return f"{opening}the {next(iter(by_system))} reaches {_joined(reached)}." if reached else ""
     wins: dict[str, list[str]] = {}
-    for metric in dict.fromkeys(m for metrics in by_system.values() for m in metrics):
+    for metric in headlines(result):
         ranked = sorted(((m[metric], s) for s, m in by_system.items() if metric in m), reverse=True)
         numbers = [format_metric(protocol, value) for value, _ in ranked[:2]]
         if len(ranked) < 2:

@@ -65,7 +65,8 @@ def _metrics_grid(result: Result, protocol: str) -> Grid:
         metrics = block["metrics"].get(protocol, {})
         cells = tuple(format_metric(protocol, metrics.get(m)) for m in names)
         rows.append(Row(name, cells, note=block.get("note", "")))
-    return Grid(protocol, tuple((protocol, m) for m in names), tuple(rows), _described(result, [protocol]))
+    title = f"Caption metrics, {protocol}"
+    return Grid(title, tuple((title, m) for m in names), tuple(rows), _described(result, [protocol]))
 
 
 def _paper_grid(result: Result) -> Grid | None:
