@@ -8,15 +8,12 @@ picture the reference closest in length (the shorter of two equally close), as C
 """
 
 import math
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
-import numpy as np
-import numpy.typing as npt
-
-from captioning.metrics.ngrams import MAX_N, ngram_counts
+from captioning.metrics.ngrams import MAX_N, Gram, ngram_counts
 
 Tokens = Sequence[str]
-Counts = npt.NDArray[np.int64]
 METHOD1_EPSILON = 0.1
 
 
@@ -26,18 +23,19 @@ def corpus_bleu(pairs: Iterable[tuple[Tokens, Sequence[Tokens]]]) -> tuple[float
     Counts are summed over the corpus before they are divided. Where no n-gram of some order matches,
     BLEU of that order and above is exactly 0 (COCO's code adds 1e-15 there).
     """
-    matched = np.zeros(MAX_N, dtype=np.int64)
-    possible = np.zeros(MAX_N, dtype=np.int64)
+    matched, possible = [0] * MAX_N, [0] * MAX_N
     length = closest = 0
     for candidate, references in pairs:
-        matched += clipped_matches(candidate, references)
-        possible += possible_matches(len(candidate))
+        counts = [ngram_counts(reference) for reference in references]
+        for n, matches in enumerate(clipped_matches(ngram_counts(candidate), counts)):
+            matched[n] += matches
+            possible[n] += possible_matches(len(candidate), n + 1)
         length += len(candidate)
         closest += closest_length(len(candidate), [len(reference) for reference in references])
     return bleu_from_counts(matched, possible, length, closest)
 
 
-def bleu_from_counts(matched: Counts, possible: Counts, length: int, closest: int) -> tuple[float, ...]:
+def bleu_from_counts(matched: Sequence[int], possible: Sequence[int], length: int, closest: int) -> tuple[float, ...]:
     """BLEU-1 to BLEU-4 of summed counts: matched and possible n-grams, candidates' and references' length."""
     if not length:
         return (0.0,) * MAX_N
@@ -50,36 +48,34 @@ def bleu_from_counts(matched: Counts, possible: Counts, length: int, closest: in
     return tuple(scores)
 
 
-def sentence_bleu(candidate: Tokens, reference: Tokens, *, smoothed: bool) -> float:
-    """BLEU-4, from 0 to 1, of one caption against one reference.
+def sentence_bleu(candidate: Tokens, references: Sequence[Tokens]) -> list[tuple[float, float]]:
+    """BLEU-4, from 0 to 1, of one caption against each reference alone: (unsmoothed, smoothed).
 
-    With `smoothed`, an order without a match counts 0.1 matches (nltk's `method1`; Chen and Cherry, WMT
-    2014), and a caption shorter than the order counts one possible n-gram. A caption that shares no word
-    scores 0 either way.
+    Unsmoothed, a caption without a match of some order scores 0. Smoothed, that order counts 0.1 matches
+    (nltk's `method1`; Chen and Cherry, WMT 2014), and a caption shorter than the order counts one possible
+    n-gram. A caption that shares no word scores 0 either way.
     """
-    matched = clipped_matches(candidate, [reference])
-    if not matched[0]:
-        return 0.0
-    if not smoothed and not matched.all():
-        return 0.0
-    possible = np.maximum(possible_matches(len(candidate)), 1)
-    precisions = np.where(matched > 0, matched, METHOD1_EPSILON) / possible
-    return brevity_penalty(len(candidate), len(reference)) * math.exp(float(np.log(precisions).mean()))
+    counts = ngram_counts(candidate)
+    scores = []
+    for reference in references:
+        matched = clipped_matches(counts, [ngram_counts(reference)])
+        smoothed = _smoothed_bleu(matched, len(candidate), len(reference)) if matched[0] else 0.0
+        scores.append((smoothed if all(matched) else 0.0, smoothed))
+    return scores
 
 
-def clipped_matches(candidate: Tokens, references: Sequence[Tokens]) -> Counts:
+def clipped_matches(candidate: Counter[Gram], references: Sequence[Counter[Gram]]) -> list[int]:
     """For each order, the candidate's n-grams that occur in a reference, at most as often as in one."""
-    counted = [ngram_counts(reference) for reference in references]
     matched = [0] * MAX_N
-    for gram, count in ngram_counts(candidate).items():
-        most = max(counts.get(gram, 0) for counts in counted)
+    for gram, count in candidate.items():
+        most = max([reference.get(gram, 0) for reference in references])
         matched[len(gram) - 1] += min(count, most)
-    return np.array(matched)
+    return matched
 
 
-def possible_matches(length: int) -> Counts:
-    """The number of n-grams of each order in a caption of some length."""
-    return np.maximum(length - np.arange(MAX_N), 0)
+def possible_matches(length: int, n: int) -> int:
+    """The number of n-grams of order n in a caption of some length."""
+    return max(length - n + 1, 0)
 
 
 def closest_length(length: int, references: Sequence[int]) -> int:
@@ -90,3 +86,10 @@ def closest_length(length: int, references: Sequence[int]) -> int:
 def brevity_penalty(length: int, reference: int) -> float:
     """1 for a candidate at least as long as its reference, exp(1 - reference / length) for a shorter one."""
     return 1.0 if length >= reference else math.exp(1 - reference / length)
+
+
+def _smoothed_bleu(matched: Sequence[int], length: int, reference: int) -> float:
+    precisions = (
+        (matches or METHOD1_EPSILON) / max(possible_matches(length, n), 1) for n, matches in enumerate(matched, start=1)
+    )
+    return brevity_penalty(length, reference) * math.prod(precisions) ** (1 / MAX_N)

@@ -37,11 +37,7 @@ def evaluate(candidates: Candidates, references: References) -> Scores:
     BLEU and ROUGE-L lie between 0 and 100, CIDEr-D between 0 and 1000.
     """
     check_captions(candidates, references)
-    return {
-        COCO: coco_scores(candidates, references),
-        PAPER_SMOOTHED: _paper_scores(candidates, references, smoothed=True),
-        PAPER_PLAIN: _paper_scores(candidates, references, smoothed=False),
-    }
+    return {COCO: coco_scores(candidates, references)} | paper_scores(candidates, references)
 
 
 def coco_scores(candidates: Candidates, references: References) -> dict[str, float]:
@@ -53,13 +49,20 @@ def coco_scores(candidates: Candidates, references: References) -> dict[str, flo
     return scores
 
 
-def _paper_scores(candidates: Candidates, references: References, *, smoothed: bool) -> dict[str, float]:
-    join = max if smoothed else fmean
-    bleu, rouge = [], []
+def paper_scores(candidates: Candidates, references: References) -> Scores:
+    """Both readings of the paper's averages, each with its BLEU-4 and ROUGE-L, times 100."""
+    plain, smoothed, mean_f1, best_f1 = [], [], [], []
     for name, words in candidates.items():
-        bleu.append(fmean(sentence_bleu(words, other, smoothed=smoothed) for other in references[name]))
-        rouge.append(join(rouge_l_f1(words, other) for other in references[name]))
-    return {"BLEU-4": 100 * fmean(bleu), "ROUGE-L": 100 * fmean(rouge)}
+        bleu = sentence_bleu(words, references[name])
+        plain.append(fmean(score for score, _ in bleu))
+        smoothed.append(fmean(score for _, score in bleu))
+        f1 = [rouge_l_f1(words, other) for other in references[name]]
+        mean_f1.append(fmean(f1))
+        best_f1.append(max(f1))
+    return {
+        PAPER_SMOOTHED: {"BLEU-4": 100 * fmean(smoothed), "ROUGE-L": 100 * fmean(best_f1)},
+        PAPER_PLAIN: {"BLEU-4": 100 * fmean(plain), "ROUGE-L": 100 * fmean(mean_f1)},
+    }
 
 
 def check_captions(candidates: Candidates, references: References) -> None:

@@ -4,8 +4,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
-import numpy as np
-
 from captioning.errors import CaptioningError
 from captioning.metrics.bleu import bleu_from_counts, closest_length, possible_matches
 from captioning.metrics.ngrams import MAX_N, Gram, ngram_counts
@@ -31,10 +29,10 @@ def best_constant_caption(captions: Iterable[Tokens], references: References) ->
     def score(words: tuple[str, ...]) -> float:
         if len(words) not in closest:
             closest[len(words)] = sum(closest_length(len(words), own) for own in lengths)
-        matched = np.zeros(MAX_N, dtype=np.int64)
+        matched = [0] * MAX_N
         for gram, count in ngram_counts(words).items():
             matched[len(gram) - 1] += sum(holders[gram, k] for k in range(1, count + 1))
-        possible = possible_matches(len(words)) * len(references)
+        possible = [possible_matches(len(words), n) * len(references) for n in range(1, MAX_N + 1)]
         return bleu_from_counts(matched, possible, len(words) * len(references), closest[len(words)])[-1]
 
     unique = sorted({tuple(words) for words in captions})
