@@ -7,9 +7,7 @@ MAX_N = 4
 Gram = tuple[str, ...]
 
 
-def ngram_counts(tokens: Sequence[str], max_n: int = MAX_N) -> Counter[Gram]:
-    """How often each n-gram of 1 to `max_n` words occurs."""
-    counts: Counter[Gram] = Counter()
-    for n in range(1, max_n + 1):
-        counts.update(zip(*(tokens[i:] for i in range(n)), strict=False))
-    return counts
+def ngram_counts(tokens: Sequence[str]) -> Counter[Gram]:
+    """How often each n-gram of 1 to 4 words occurs."""
+    words = tuple(tokens)
+    return Counter([words[i : i + n] for n in range(1, MAX_N + 1) for i in range(len(words) - n + 1)])
