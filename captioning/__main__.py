@@ -1,0 +1,5 @@
+"""`python -m captioning` is the command `captioning`."""
+
+from captioning.cli import main
+
+main()

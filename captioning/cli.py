@@ -1,0 +1,216 @@
+"""The command line: captioning demo | encode | train | evaluate | caption | compare | fetch."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    help="Caption pictures with an LSTM or a GRU, by hand on NumPy.\n\n"
+    "Begin with `captioning demo`: it makes its own pictures and needs nothing else.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+Data = Annotated[Path, typer.Option("--data", "-d", help="Folder of Flickr8k, or a CSV file image,caption.")]
+FeatureFile = Annotated[Path, typer.Option("--features", "-f", help="Feature store, or .npz of names and features.")]
+RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="paper, default, or a TOML file.")]
+Settings = Annotated[
+    list[str], typer.Option("--set", help="Change a key of the recipe: --set training.epochs=5; may be repeated.")
+]
+Glove = Annotated[Path | None, typer.Option(help="GloVe's text file, if the recipe asks for it.")]
+Device = Annotated[str, typer.Option(help="cpu, or cuda for an NVIDIA GPU through CuPy.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, results only.")]
+JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")]
+Beam = Annotated[int | None, typer.Option(min=1, help="Beam width, 1 is greedy; the recipe's if not given.")]
+
+
+def main() -> None:
+    """Run the command line; an error is one message and exit code 1, wrong usage 2, Ctrl-C 130."""
+    from captioning.errors import CaptioningError
+    from captioning.terminal import err
+    from encoders import EncoderError
+
+    try:
+        app()
+    except (CaptioningError, EncoderError, OSError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:
+        if "--debug" in sys.argv:
+            raise
+        err.print(f"error: {error}", markup=False)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        err.print("stopped; what was finished is kept, --resume goes on from it")
+        sys.exit(130)
+
+
+@app.callback()
+def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+    """Options before the command."""
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where everything goes.")] = Path("runs/demo"),
+    pictures: Annotated[int, typer.Option(min=200, help="How many pictures to make.")] = 2400,
+    seed: Annotated[int, typer.Option(help="Of pictures, encoder and training.")] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """The whole story on pictures made here: scenes, features, LSTM and GRU, captions, report.
+
+    Example: captioning demo
+    """
+    from captioning.demo import run_demo
+
+    run_demo(folder, pictures, seed, quiet)
+
+
+@app.command()
+def encode(
+    data: Data,
+    model: Annotated[Path, typer.Option("--model", "-m", help="ONNX file of the encoder.")],
+    store: Annotated[Path, typer.Option("--store", "-s", help="Feature store to make or to continue.")],
+    quiet: Quiet = False,
+) -> None:
+    """Encode the pictures of a dataset; run it again to continue where it stopped.
+
+    Example: captioning encode --data Flickr8k/ --model inception-v3.onnx --store features/
+    """
+    from captioning.data import load_dataset
+    from captioning.errors import CaptioningError
+    from captioning.terminal import err
+    from encoders.run import run_encode
+
+    dataset = load_dataset(data)
+    if dataset.pictures is None:
+        raise CaptioningError(f"{data}: no folder with the pictures was found beside the captions")
+    names = [dataset.picture(name) for split in dataset.splits for name in dataset.names(split)]
+    cpu = ("CPUExecutionProvider",)
+    complete = run_encode(names, model, store, ("features",), "float16", 8, cpu, 0, err, quiet)
+    raise typer.Exit(0 if complete else 1)
+
+
+@app.command()
+def train(
+    data: Data,
+    features: FeatureFile,
+    run: Annotated[Path, typer.Option("--run", help="Folder of this run: checkpoint and log.")],
+    recipe: RecipeName = "default",
+    settings: Settings = [],  # noqa: B006
+    glove: Glove = None,
+    resume: Resume = False,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Train one captioner; the folder gets checkpoint.safetensors and log.jsonl.
+
+    Example: captioning train --data Flickr8k/ --features features/ --recipe default --run runs/gru
+    """
+    from captioning.commands import load_all, print_start
+    from captioning.terminal import out, training_bar
+    from captioning.train import Trainer
+
+    chosen, dataset, rows = load_all(recipe, settings, data, features)
+    trainer = Trainer(chosen, dataset, rows, run, glove, resume, device)
+    if not quiet:
+        print_start(trainer, dataset)
+    with training_bar(chosen.model.cell, quiet) as report:
+        path = trainer.run(report)
+    best = trainer.history[trainer.best_epoch - 1]
+    out.print(
+        f"{path}: best epoch {trainer.best_epoch} of {len(trainer.history)}, "
+        f"validation loss {best['validation_loss']:.4f} nats a word"
+    )
+
+
+@app.command()
+def evaluate(
+    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that `captioning train` wrote.")],
+    data: Data,
+    features: FeatureFile,
+    split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Measure a captioner: loss, BLEU, ROUGE-L, CIDEr-D, greedy and with a beam.
+
+    Example: captioning evaluate runs/gru/checkpoint.safetensors --data Flickr8k/ --features features/
+    """
+    from captioning.commands import run_evaluate
+
+    run_evaluate(checkpoint, data, features, split, json_file, device)
+
+
+@app.command()
+def caption(
+    pictures: Annotated[list[Path], typer.Argument(help="Picture files, and folders searched for pictures.")],
+    checkpoint: Annotated[Path, typer.Option("--checkpoint", "-c", help="A trained captioner.")],
+    encoder: Annotated[Path | None, typer.Option("--encoder", "-e", help="The ONNX file it was trained with.")] = None,
+    beam: Beam = None,
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+) -> None:
+    """Write captions for pictures.
+
+    Example: captioning caption photo.jpg --checkpoint runs/gru/checkpoint.safetensors --encoder inception-v3.onnx
+    """
+    from captioning.commands import run_caption
+
+    complete = run_caption(pictures, checkpoint, encoder, beam, json_file, device)
+    raise typer.Exit(0 if complete else 1)
+
+
+@app.command()
+def compare(
+    data: Data,
+    features: FeatureFile,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the comparison: one run a cell, and the report.")],
+    recipe: RecipeName = "default",
+    cells: Annotated[str, typer.Option(help="What to compare, by commas.")] = "LSTM,GRU",
+    settings: Settings = [],  # noqa: B006
+    glove: Glove = None,
+    resume: Resume = False,
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Train LSTM and GRU under equal conditions and write the table, the curves and report.html.
+
+    Example: captioning compare --data Flickr8k/ --features features/ --recipe paper --glove glove.6B.200d.txt
+    --run runs/paper
+    """
+    from captioning.commands import load_all, print_result, save_result
+    from captioning.compare import Comparison
+
+    chosen, dataset, rows = load_all(recipe, settings, data, features)
+    names = [name.strip() for name in cells.split(",")]
+    comparison = Comparison(chosen, names, dataset, rows, run, glove, resume, device)
+    result = print_result(comparison, quiet)
+    if json_file is not None:
+        save_result(result, json_file)
+
+
+@app.command()
+def fetch(
+    what: Annotated[str, typer.Argument(help="inception-v3, flickr8k or glove.")],
+    folder: Annotated[Path, typer.Option(help="Where it is, or should go.")] = Path("data"),
+    quiet: Quiet = False,
+) -> None:
+    """Get what a real run needs, or check what you have got yourself.
+
+    inception-v3 is downloaded and checked by sha256. Flickr8k and GloVe have terms of their own: the command says where
+    they are to be had and checks what lies in the folder.
+
+    Example: captioning fetch flickr8k --folder Flickr8k/
+    """
+    from captioning.fetch import run_fetch
+
+    run_fetch(what, folder, quiet)
+
+
+if __name__ == "__main__":
+    main()

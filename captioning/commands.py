@@ -1,0 +1,113 @@
+"""What the commands do once their arguments are read."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from captioning.caption import caption_files, find_encoder
+from captioning.checkpoint import load_checkpoint
+from captioning.compare import Comparison, command_line, without_captions
+from captioning.config import Recipe, load_recipe, parse_override
+from captioning.data import Dataset, load_dataset
+from captioning.evaluate import Evaluator, headline
+from captioning.machine import describe_machine
+from captioning.report import terminal_table, write_reports
+from captioning.terminal import err, out, training_bar
+from captioning.train import Report, Trainer
+from encoders import Features, open_features
+from encoders.files import atomic_write
+
+
+def load_all(recipe: str, settings: Iterable[str], data: Path, features: Path) -> tuple[Recipe, Dataset, Features]:
+    """Return recipe, dataset and features of a command; what is odd in the data is said on stderr."""
+    chosen = load_recipe(recipe).with_overrides(dict(parse_override(text) for text in settings))
+    dataset = load_dataset(data)
+    for problem in dataset.problems:
+        err.print(f"note: {problem}", markup=False)
+    return chosen, dataset, open_features(features)
+
+
+def print_start(trainer: Trainer, dataset: Dataset) -> None:
+    """Say what is about to be trained."""
+    counts, vocabulary = trainer.model.parameter_counts(), trainer.vocabulary
+    parts = ", ".join(f"{part} {count:,}" for part, count in counts.items() if part != "total")
+    err.print(
+        f"{dataset.name}: {len(dataset.names('train')):,} training pictures, {len(vocabulary):,} words\n"
+        f"{trainer.recipe.model.cell}: {counts['total']:,} parameters ({parts})"
+    )
+    if trainer.vectors_found is not None:
+        err.print(f"GloVe has {trainer.vectors_found:,} of the {len(vocabulary) - 1:,} words")
+    if trainer.history:
+        err.print(f"going on after epoch {len(trainer.history)}")
+
+
+def run_evaluate(checkpoint: Path, data: Path, features: Path, split: str, json_file: Path | None, device: str) -> None:
+    """Print and keep what `Evaluator.report` finds."""
+    stored = load_checkpoint(checkpoint)
+    evaluator = Evaluator.of(stored, load_dataset(data), open_features(features), split, device)
+    report = evaluator.report()
+    out.print(f"loss {report['loss']:.4f} nats a word")
+    for name, block in report["decoders"].items():
+        out.print(f"{name}: {headline(block['metrics'])}")
+    if json_file is not None:
+        about = {"command": command_line(), "machine": describe_machine(), "split": split}
+        about |= {"recipe": stored.recipe.to_dict(), "features": stored.features.description}
+        save_json({**about, **report}, json_file)
+
+
+def run_caption(
+    pictures: list[Path], checkpoint: Path, encoder: Path | None, beam: int | None, json_file: Path | None, device: str
+) -> bool:
+    """Print a caption for each picture; False if one could not be read."""
+    stored = load_checkpoint(checkpoint)
+    places = [checkpoint.parent, checkpoint.parent.parent, Path("data"), Path()]
+    done = caption_files(stored, encoder or find_encoder(stored, places), pictures, beam, device)
+    for each in done:
+        if each.error is None:
+            out.print(f"{each.path}: {each.captions[0][0]}" if len(done) > 1 else each.captions[0][0], markup=False)
+    if json_file is not None:
+        rows = [{"picture": str(e.path), "captions": e.captions, "error": e.error} for e in done]
+        save_json({"captions": rows}, json_file)
+    wrong = [each for each in done if each.error is not None]
+    for each in wrong:
+        err.print(f"error: {each.error}", markup=False)
+    return not wrong
+
+
+def print_result(comparison: Comparison, quiet: bool, max_pictures: int = 60) -> dict[str, Any]:
+    """Run a comparison, print its tables, write its reports, and return the result."""
+    with ExitStack() as bars:
+
+        def report(name: str) -> Report:
+            bars.close()
+            return bars.enter_context(training_bar(name, quiet))
+
+        result = comparison.run(lambda line: None if quiet else err.print(line), report)
+    dataset = comparison.dataset
+
+    def picture_file(name: str) -> Path | None:
+        path = None if dataset.pictures is None else dataset.pictures / name
+        return path if path is not None and path.is_file() else None
+
+    for table in terminal_table(result):
+        out.print(table)
+    said = {name: dataset.captions[name] for name in dataset.names("test")}
+    written = write_reports(result, comparison.folder, said, picture_file, max_pictures)
+    out.print(f"open {written[-1]} in a browser")
+    return result
+
+
+def save_result(result: Mapping[str, Any], path: Path) -> None:
+    """Keep a comparison's figures as JSON, without the captions of single pictures."""
+    save_json(without_captions(result), path)
+
+
+def save_json(content: Mapping[str, Any], path: Path) -> None:
+    """Write JSON whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_write(path, "w") as file:
+        file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")

@@ -1,0 +1,132 @@
+"""Captioners that differ in their cell only, trained and measured under equal conditions, beside the paper's table."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+from captioning.checkpoint import load_checkpoint
+from captioning.config import Recipe
+from captioning.data import Dataset
+from captioning.evaluate import Evaluator, scale_rows, score
+from captioning.machine import describe_machine
+from captioning.metrics import PROTOCOLS
+from captioning.train import CHECKPOINT, Report, Trainer
+from encoders import Features
+
+#: Table 1 of 'Image Captioning using LSTM and GRU'.
+PAPER = {
+    "LSTM": {"loss": 3.3268, "BLEU": 0.01695, "ROUGE": 0.19144},
+    "GRU": {"loss": 3.225, "BLEU": 0.01569, "ROUGE": 0.17871},
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What is compared, and where it goes: each cell's run in a folder of its own under `folder`."""
+
+    recipe: Recipe
+    cells: Sequence[str]
+    dataset: Dataset
+    features: Features
+    folder: Path
+    glove: Path | None = None
+    resume: bool = False
+    device: str = "cpu"
+
+    def run(self, say: Callable[[str], None], report: Callable[[str], Report]) -> dict[str, Any]:
+        """Train every cell, evaluate each on the test split, and return the result as plain values.
+
+        say : gets a line for each thing begun. report : gives the progress callback of a cell's training.
+        """
+        references = self.dataset.references("test")
+        say("scoring the constant caption and the human row")
+        baselines = scale_rows(self.dataset, references)
+        systems = {}
+        for name in self.cells:
+            say(f"training {name}")
+            trainer = self.trainer(name)
+            trainer.run(report(name))
+            say(f"evaluating {name}")
+            systems[name], shuffled = self._measured(name, trainer)
+            baselines[f"pictures shuffled ({name})"] = shuffled
+        return self._result(systems, baselines)
+
+    def trainer(self, cell: str) -> Trainer:
+        """Return the trainer of one cell, going on from its checkpoint if there is one and `resume` is set."""
+        folder = self.run_folder(cell)
+        recipe = self.recipe.with_overrides({"model.cell": cell})
+        resume = self.resume and (folder / CHECKPOINT).is_file()
+        return Trainer(recipe, self.dataset, self.features, folder, self.glove, resume, self.device)
+
+    def _measured(self, name: str, trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
+        evaluator = Evaluator.of(
+            load_checkpoint(trainer.folder / CHECKPOINT), self.dataset, self.features, "test", self.device
+        )
+        measured, history = evaluator.report(), trainer.history
+        best = history[trainer.best_epoch - 1]
+        counts = trainer.model.parameter_counts()
+        system = {
+            "cell": name,
+            "parameters": counts["total"],
+            "cell_parameters": counts["rnn"],
+            "seconds": sum(record["seconds"] for record in history),
+            "best_epoch": trainer.best_epoch,
+            "epochs": history,
+            "losses": {
+                "train": best["train_loss"],
+                "validation": best["validation_loss"],
+                "test": measured["loss"],
+            },
+            "decoders": measured["decoders"],
+            "per_picture": measured["per_picture"],
+        }
+        decoding = list(evaluator.decoders().values())[-1]
+        shuffled = score(evaluator.captions(decoding, shuffled=1), evaluator.references)
+        return system, {"metrics": shuffled, "note": "each picture captioned from another picture's features"}
+
+    def _result(self, systems: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, Any]:
+        dataset, first = self.dataset, self.run_folder(self.cells[0])
+        on_flickr8k = dataset.name == "Flickr8k"
+        return {
+            "title": f"{' and '.join(self.cells)} on {dataset.name}, recipe {self.recipe.name}",
+            "command": command_line(),
+            "date": date.today().isoformat(),
+            "machine": describe_machine(),
+            "seed": self.recipe.training.seed,
+            "recipe": self.recipe.to_dict(),
+            "dataset": {
+                "name": dataset.name,
+                **{split: len(dataset.names(split)) for split in ("train", "validation", "test")},
+                "vocabulary": len(load_checkpoint(first / CHECKPOINT).vocabulary),
+            },
+            "encoder": {"description": self.features.description, "hash": self.features.encoder},
+            "systems": dict(systems),
+            "baselines": dict(baselines),
+            **({"paper": PAPER} if on_flickr8k else {}),
+            "protocols": PROTOCOLS,
+        }
+
+    def run_folder(self, cell: str) -> Path:
+        """Return where a cell's run is kept."""
+        return self.folder / cell.replace(":", ".")
+
+
+def without_captions(result: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result without the captions and scores of single pictures: small enough to be kept and read."""
+    systems = {}
+    for name, system in result["systems"].items():
+        decoders = {key: {"metrics": block["metrics"]} for key, block in system["decoders"].items()}
+        systems[name] = {**{k: v for k, v in system.items() if k != "per_picture"}, "decoders": decoders}
+    return {**result, "systems": systems}
+
+
+def command_line() -> str:
+    """Return the command as a person would type it again, paths cut to their last part."""
+    arguments = [Path(a).name if "/" in a else a for a in sys.argv[1:]]
+    return shlex.join(["captioning", *arguments])
