@@ -101,6 +101,15 @@ def test_sum_rows_repeats_to_the_last_bit() -> None:
     np.testing.assert_array_equal(first, second)
 
 
+def test_sum_rows_adds_in_the_order_of_the_rows() -> None:
+    rng = np.random.default_rng(0)
+    rows, index = rng.normal(size=(500, 3)).astype(np.float32), rng.integers(0, 5, 500)
+    out = np.empty((5, 3), np.float32)
+    array.sum_rows(rows, index, out)
+    for word, total in enumerate(out):
+        np.testing.assert_array_equal(total, np.add.reduceat(rows[index == word], [0], axis=0)[0])
+
+
 def test_check_float_names_what_came_and_the_remedy() -> None:
     array.check_float("x", np.ones(2, np.float32))
     array.check_float("x", np.ones(2), np.float64)

@@ -75,6 +75,15 @@ def test_padding_gets_exactly_zero_whatever_it_holds() -> None:
     np.testing.assert_allclose(got.dlogits[keep], expected.dlogits, atol=1e-16)
 
 
+@pytest.mark.parametrize("kind", [bool, int, np.float64])
+def test_weights_of_any_kind_leave_float32_alone(kind: Any) -> None:
+    z, targets, _ = problem(3, 4)
+    z = z.astype(np.float32)
+    got = softmax_cross_entropy(z, targets, np.array([1, 0, 1], kind))
+    assert got == (softmax_cross_entropy(z, targets, np.array([1, 0, 1], np.float32)).loss, got.dlogits)
+    assert got.dlogits.dtype == np.float32
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_large_logits(dtype: Any) -> None:
     z = np.array([[1e4, 0, -1e4], [88, -88, 0], [-1e30, 0, 1e30]], dtype)

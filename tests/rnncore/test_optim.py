@@ -112,6 +112,14 @@ def test_moments_never_stay_subnormal(make: Any) -> None:
     np.testing.assert_array_equal(p.flat, before)
 
 
+def test_small_moments_are_kept_and_may_underflow_in_silence() -> None:
+    theta = np.zeros(3, np.float32)
+    optimiser = Adam(theta)
+    with np.errstate(all="raise"):
+        run(optimiser, np.full((optim.FLUSH_EVERY, 3), 1e-25, np.float32))
+    np.testing.assert_allclose(optimiser.state_dict()["gradient_sum"], 1e-24, rtol=2e-3)
+
+
 def test_flushing_changes_no_parameter_in_float64() -> None:
     p = start()
     grads = np.zeros((1500, p.size))

@@ -103,6 +103,12 @@ def test_orthogonal(shape: Any) -> None:
     np.testing.assert_allclose(gram, np.eye(min(shape)), atol=1e-12)
 
 
+def test_orthogonal_prefers_no_sign() -> None:
+    rng = np.random.default_rng(0)
+    positive = sum(bool(params.orthogonal(rng, (3, 3))[0, 0] > 0) for _ in range(400))
+    assert 140 < positive < 260
+
+
 def test_blockwise_and_gate_constant() -> None:
     rng = np.random.default_rng(0)
     u = params.blockwise(params.orthogonal, 4)(rng, (12, 3))
