@@ -40,7 +40,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """The numbered lines that are not blank; only line feeds end a line."""
     for number, line in enumerate(_read(path).split("\n"), start=1):
         if line.strip():
-            yield number, line.removesuffix("\r")
+            yield number, line
 
 
 def token_rows(path: Path) -> list[tuple[str, str]]:

@@ -89,6 +89,7 @@ def plain_lcs(first: Caption, second: Caption) -> int:
     return table[-1][-1]
 
 
+@settings(deadline=None)
 @given(st.lists(WORDS, max_size=80), captions)
 def test_common_subsequence_is_the_tables(first: Caption, second: Caption) -> None:
     assert lcs_length(first, second) == plain_lcs(first, second) == lcs_length(second, first)

@@ -1,8 +1,12 @@
 """The rows that give scores a scale: the known figures on the real test pictures, and small cases."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from nltk.translate.bleu_score import corpus_bleu as nltk_corpus_bleu
 
 from captioning.data import Dataset, load_dataset
@@ -54,12 +58,19 @@ REFERENCES = {
 }
 
 
-def test_the_best_constant_caption_beats_every_other() -> None:
-    captions = [words for own in REFERENCES.values() for words in own]
-    best = constant_row(best_constant_caption(captions, REFERENCES), REFERENCES)[COCO]["BLEU-4"]
-    scored = [constant_row(words, REFERENCES)[COCO]["BLEU-4"] for words in captions]
-    assert best == pytest.approx(max(scored))
-    assert min(scored) < best
+captions = st.lists(st.sampled_from(["a", "dog", "runs"]), min_size=1, max_size=8)
+corpora = st.lists(st.lists(captions, min_size=1, max_size=3), min_size=1, max_size=4)
+
+
+@settings(deadline=None)
+@given(st.lists(captions, min_size=1, max_size=6), corpora)
+def test_the_best_constant_caption_beats_every_other(choice: list[list[str]], corpus: list[Any]) -> None:
+    def bleu_4(words: Sequence[str]) -> float:
+        return corpus_bleu([(words, own) for own in corpus])[-1]
+
+    best = best_constant_caption(choice, {str(i): own for i, own in enumerate(corpus)})
+    assert list(best) in choice
+    assert bleu_4(best) == pytest.approx(max(bleu_4(words) for words in choice))
 
 
 def test_each_reference_is_scored_on_the_others() -> None:

@@ -4,7 +4,7 @@ import string
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from captioning.data import load_dataset
@@ -42,6 +42,7 @@ def test_stop_words_are_as_cleaning_leaves_them() -> None:
     assert all(word.isalpha() and word.islower() for word in STOP_WORDS)
 
 
+@settings(deadline=None)
 @given(st.text())
 def test_cleaning_twice_is_cleaning_once(caption: str) -> None:
     words = clean(caption, SCORING)
@@ -49,6 +50,7 @@ def test_cleaning_twice_is_cleaning_once(caption: str) -> None:
     assert clean(" ".join(words), SCORING) == words
 
 
+@settings(deadline=None)
 @given(st.text(alphabet=string.printable))
 def test_on_ascii_punctuation_means_string_punctuation(caption: str) -> None:
     bare = caption.lower().translate(str.maketrans("", "", string.punctuation))
