@@ -1,1 +1,38 @@
-"""Recurrent networks by hand, on NumPy and on CuPy: see the README."""
+"""Recurrent networks by hand, on NumPy and on CuPy: see `rnncore.recurrent` for the first lines to type."""
+
+from rnncore.array import to_device, to_host
+from rnncore.gradcheck import GradientError, check_cell, check_function
+from rnncore.layers import Dropout, Embedding, Linear
+from rnncore.losses import softmax_cross_entropy
+from rnncore.optim import SGD, Adam, AdamW, clip_global_norm
+from rnncore.packing import Packing
+from rnncore.params import Params
+from rnncore.recurrent import GRU, LSTM, RNN, Recurrent
+from rnncore.sequence import Stepper, backward, forward
+from rnncore.trace import Trace
+
+__all__ = [
+    "GRU",
+    "LSTM",
+    "RNN",
+    "SGD",
+    "Adam",
+    "AdamW",
+    "Dropout",
+    "Embedding",
+    "GradientError",
+    "Linear",
+    "Packing",
+    "Params",
+    "Recurrent",
+    "Stepper",
+    "Trace",
+    "backward",
+    "check_cell",
+    "check_function",
+    "clip_global_norm",
+    "forward",
+    "softmax_cross_entropy",
+    "to_device",
+    "to_host",
+]

@@ -125,7 +125,9 @@ class Packing:
     def spread(self, x: Array, out: Array | None = None) -> Array:
         """Return one row of `x` (B, ...) for every packed row: its sequence's, (N, ...)."""
         xp = array_module(x)
-        return xp.take(x, xp.asarray(self.sequence_of_row), axis=0, out=out, mode="clip")
+        if xp is np:  # without a mode NumPy would fill a copy of `out` first; the rows are in range
+            return np.take(x, self.sequence_of_row, axis=0, out=out, mode="clip")
+        return xp.take(x, xp.asarray(self.sequence_of_row), axis=0, out=out)
 
     def sum_over_time(self, rows: Array) -> Array:
         """Return the sum of each sequence's packed rows, (B, ...): the gradient of `spread`."""
