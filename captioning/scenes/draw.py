@@ -11,7 +11,7 @@ from captioning.scenes.world import COLOURS, Scene, Thing
 
 SIDE = 192
 SUPERSAMPLING = 3
-NOISE = 3.0  # standard deviation, in grey levels
+NOISE = 2.0  # standard deviation, in grey levels
 
 Colour = tuple[int, int, int]
 Point = tuple[float, float]
@@ -24,7 +24,7 @@ def draw_scene(scene: Scene, rng: np.random.Generator) -> Image.Image:
         draw_thing(canvas, thing)
     picture = np.asarray(canvas.reduce(SUPERSAMPLING), dtype=np.float32)
     noise = rng.standard_normal(picture.shape[:2], dtype=np.float32)[..., None] * np.float32(NOISE)
-    light = np.float32(rng.uniform(0.95, 1.03))
+    light = np.float32(rng.uniform(0.97, 1.02))
     return Image.fromarray(np.clip(picture * light + noise, 0, 255).astype(np.uint8))
 
 

@@ -21,25 +21,27 @@ COLOURS: dict[str, tuple[int, int, int]] = {
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of thing: its words, and what one and several of it do in a caption."""
+    """A kind of thing: its words, what one and several of it do in a caption, and the colours it comes in."""
 
     plural: str
     does: str
     do: str
+    colours: tuple[str, ...]
 
 
+# Things that stand side by side share few colours, so that a captioner can learn whose colour is whose.
 KINDS: dict[str, Kind] = {
-    "ball": Kind("balls", "lies", "lie"),
-    "box": Kind("boxes", "stands", "stand"),
-    "star": Kind("stars", "shines", "shine"),
-    "house": Kind("houses", "stands", "stand"),
-    "tree": Kind("trees", "grows", "grow"),
-    "car": Kind("cars", "is parked", "are parked"),
-    "fish": Kind("fish", "swims", "swim"),
-    "boat": Kind("boats", "floats", "float"),
-    "kite": Kind("kites", "flies", "fly"),
-    "flower": Kind("flowers", "blooms", "bloom"),
-    "balloon": Kind("balloons", "drifts", "drift"),
+    "ball": Kind("balls", "lies", "lie", ("red", "yellow", "blue", "orange")),
+    "box": Kind("boxes", "stands", "stand", ("red", "green", "purple", "pink")),
+    "star": Kind("stars", "shines", "shine", ("red", "yellow", "orange", "pink")),
+    "house": Kind("houses", "stands", "stand", ("yellow", "blue", "purple", "pink")),
+    "tree": Kind("trees", "grows", "grow", ("yellow", "green", "orange", "pink")),
+    "car": Kind("cars", "is parked", "are parked", ("red", "green", "blue", "purple")),
+    "fish": Kind("fish", "swims", "swim", ("yellow", "purple", "orange", "pink")),
+    "boat": Kind("boats", "floats", "float", ("red", "yellow", "green", "blue")),
+    "kite": Kind("kites", "flies", "fly", ("red", "green", "blue", "purple")),
+    "flower": Kind("flowers", "blooms", "bloom", ("red", "yellow", "purple", "pink")),
+    "balloon": Kind("balloons", "drifts", "drift", ("yellow", "blue", "orange", "pink")),
 }
 
 
@@ -140,7 +142,7 @@ def _alone(rng: np.random.Generator, name: str) -> Scene:
     size = pick(rng, ("large", "small"))
     low, high = (0.38, 0.62) if size == "large" else (0.25, 0.75)
     x = float(rng.uniform(low, high))
-    return Scene(name, "alone", (_thing(rng, name, kind, pick(rng, list(COLOURS)), size, x, "one"),))
+    return Scene(name, "alone", (_thing(rng, name, kind, pick(rng, KINDS[kind].colours), size, x, "one"),))
 
 
 def _pair(rng: np.random.Generator, name: str) -> Scene:
@@ -148,15 +150,16 @@ def _pair(rng: np.random.Generator, name: str) -> Scene:
     mixed = bool(place.ground and place.air) and rng.random() < 0.5
     if mixed:
         kinds = (pick(rng, place.air), pick(rng, place.ground))
-        spots, relation = (rng.uniform(0.3, 0.7), rng.uniform(0.3, 0.7)), "above"
+        spots, relation = pick(rng, ((0.34, 0.66), (0.66, 0.34))), "above"
     else:
         options = place.ground if len(place.ground) > 1 else place.air
         first, second = rng.permutation(len(options))[:2]
         kinds = (options[int(first)], options[int(second)])
-        spots, relation = (0.27 + rng.uniform(-0.02, 0.02), 0.73 + rng.uniform(-0.02, 0.02)), "left of"
-    colours = rng.permutation(len(COLOURS))[:2]
+        spots, relation = (0.27, 0.73), "left of"
+    colour = pick(rng, KINDS[kinds[0]].colours)
+    colours = (colour, pick(rng, [other for other in KINDS[kinds[1]].colours if other != colour]))
     things = tuple(
-        _thing(rng, name, kind, list(COLOURS)[int(colour)], pick(rng, ("large", "small")), float(x), "two")
+        _thing(rng, name, kind, colour, pick(rng, ("large", "small")), x + float(rng.uniform(-0.03, 0.03)), "two")
         for kind, colour, x in zip(kinds, colours, spots, strict=True)
     )
     return Scene(name, relation, things)
@@ -164,7 +167,8 @@ def _pair(rng: np.random.Generator, name: str) -> Scene:
 
 def _group(rng: np.random.Generator, name: str) -> Scene:
     place = PLACES[name]
-    kind, colour = pick(rng, place.ground + place.air), pick(rng, list(COLOURS))
+    kind = pick(rng, place.ground + place.air)
+    colour = pick(rng, KINDS[kind].colours)
     spots = pick(rng, ((0.27, 0.73), (0.19, 0.5, 0.81)))
     crowd = "two" if len(spots) == 2 else "three"
     size = "large" if crowd == "two" else "small"
@@ -172,7 +176,7 @@ def _group(rng: np.random.Generator, name: str) -> Scene:
 
 
 # The radius of a thing by how many share the picture: (large, small), in shares of the side.
-RADII = {"one": (0.30, 0.19), "two": (0.205, 0.145), "three": (0.165, 0.15)}
+RADII = {"one": (0.32, 0.22), "two": (0.22, 0.165), "three": (0.165, 0.15)}
 
 
 def _thing(rng: np.random.Generator, place: str, kind: str, colour: str, size: str, x: float, crowd: str) -> Thing:

@@ -130,6 +130,7 @@ def test_scenes_use_every_kind_colour_and_place_and_stay_in_the_frame() -> None:
     things = [thing for scene in scenes for thing in scene.things]
     assert {thing.kind for thing in things} == set(KINDS)
     assert {thing.colour for thing in things} == set(COLOURS)
+    assert all(thing.colour in KINDS[thing.kind].colours for thing in things)
     assert {scene.place for scene in scenes} == set(PLACES)
     assert {len(scene.things) for scene in scenes} == {1, 2, 3}
     for thing in things:
@@ -141,7 +142,8 @@ def test_scenes_use_every_kind_colour_and_place_and_stay_in_the_frame() -> None:
 @pytest.mark.parametrize("kind", list(KINDS))
 def test_a_thing_is_drawn_where_and_in_the_colour_that_the_scene_says(kind: str) -> None:
     place = next(name for name, p in PLACES.items() if kind in p.ground + p.air)
-    for colour, rgb in COLOURS.items():
+    for colour in KINDS[kind].colours:
+        rgb = COLOURS[colour]
         thing = Thing(kind, colour, "large", 0.5, 0.5, 0.3, 0.0, False)
         picture = draw_scene(Scene(place, "alone", (thing,)), np.random.default_rng(0))
         pixels = np.asarray(picture, dtype=float)
