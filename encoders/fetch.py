@@ -88,7 +88,7 @@ def download(remote: Remote, target: Path, report: Report = lambda done, total: 
     with open(part, "ab") as file:
         _lock(file, part)
         if file.tell() > remote.size:
-            file.truncate(0)
+            _empty(file)
         if file.tell() < remote.size:
             _receive(remote, file, report, timeout)
         file.flush()
@@ -129,7 +129,7 @@ def _receive(remote: Remote, file: IO[bytes], report: Report, timeout: float) ->
         with urllib.request.urlopen(request, timeout=timeout) as response:
             if have and not _resumes(response, have):
                 have = 0
-                file.truncate(0)
+                _empty(file)
             while have < remote.size and (chunk := response.read(min(CHUNK, remote.size - have))):
                 _write(file, chunk)
                 have += len(chunk)
@@ -138,6 +138,11 @@ def _receive(remote: Remote, file: IO[bytes], report: Report, timeout: float) ->
         raise DownloadError(_stopped(remote, have, f"the server answered {error.code} {error.reason}")) from error
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise DownloadError(_stopped(remote, have, str(error) or type(error).__name__)) from error
+
+
+def _empty(file: IO[bytes]) -> None:
+    file.seek(0)
+    file.truncate()
 
 
 def _resumes(response: Any, have: int) -> bool:
