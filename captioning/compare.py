@@ -12,10 +12,9 @@ from typing import Any
 
 from captioning.checkpoint import load_checkpoint
 from captioning.config import Recipe
-from captioning.data import Dataset
-from captioning.evaluate import Evaluator, scale_rows, score
+from captioning.data import FLICKR8K, Dataset
+from captioning.evaluate import Evaluator, Scorer, scale_rows
 from captioning.machine import describe_machine
-from captioning.metrics import PROTOCOLS
 from captioning.train import CHECKPOINT, Report, Trainer
 from encoders import Features
 
@@ -44,9 +43,9 @@ class Comparison:
 
         say : gets a line for each thing begun. report : gives the progress callback of a cell's training.
         """
-        references = self.dataset.references("test")
+        scorer = Scorer(self.dataset, "test", self.recipe)
         say("scoring the constant caption and the human row")
-        baselines = scale_rows(self.dataset, references)
+        baselines = scale_rows(self.dataset, scorer)
         systems = {}
         for name in self.cells:
             say(f"training {name}")
@@ -55,7 +54,7 @@ class Comparison:
             say(f"evaluating {name}")
             systems[name], shuffled = self._measured(name, trainer)
             baselines[f"pictures shuffled ({name})"] = shuffled
-        return self._result(systems, baselines)
+        return self._result(systems, baselines, scorer.protocols)
 
     def trainer(self, cell: str) -> Trainer:
         """Return the trainer of one cell, going on from its checkpoint if there is one and `resume` is set."""
@@ -87,12 +86,13 @@ class Comparison:
             "per_picture": measured["per_picture"],
         }
         decoding = list(evaluator.decoders().values())[-1]
-        shuffled = score(evaluator.captions(decoding, shuffled=1), evaluator.references)
+        shuffled = evaluator.scorer.score(evaluator.captions(decoding, shuffled=1))
         return system, {"metrics": shuffled, "note": "each picture captioned from another picture's features"}
 
-    def _result(self, systems: Mapping[str, Any], baselines: Mapping[str, Any]) -> dict[str, Any]:
+    def _result(
+        self, systems: Mapping[str, Any], baselines: Mapping[str, Any], protocols: Mapping[str, str]
+    ) -> dict[str, Any]:
         dataset, first = self.dataset, self.run_folder(self.cells[0])
-        on_flickr8k = dataset.name == "Flickr8k"
         return {
             "title": f"{' and '.join(self.cells)} on {dataset.name}, recipe {self.recipe.name}",
             "command": command_line(),
@@ -108,8 +108,8 @@ class Comparison:
             "encoder": {"description": self.features.description, "hash": self.features.encoder},
             "systems": dict(systems),
             "baselines": dict(baselines),
-            **({"paper": PAPER} if on_flickr8k else {}),
-            "protocols": PROTOCOLS,
+            **({"paper": PAPER} if dataset.name == FLICKR8K else {}),
+            "protocols": dict(protocols),
         }
 
     def run_folder(self, cell: str) -> Path:

@@ -17,7 +17,10 @@ from captioning.formats import (
     token_rows,
 )
 from captioning.text import SCORING, Cleaning, clean
+from encoders.files import sha256_file
 
+#: The published captions, by the sha256 of their file.
+FLICKR8K, TOKEN_SHA256 = "Flickr8k", "1e1f3a371ba1a1bf742e6930521c037e046b2bf3fcc2390ba8405e0301ed7689"
 CSV_FILES = ("captions.csv", "captions.txt")
 PICTURE_FOLDERS = ("Images", "images", "pictures", "Flicker8k_Dataset", "Flickr8k_Dataset", "images224", ".")
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
@@ -27,7 +30,7 @@ PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".
 class Dataset:
     """Raw captions by picture name in file order, the three splits, and where the pictures are.
 
-    name: that of the folder or file it was read from.
+    name: Flickr8k for the published captions, otherwise that of the folder or file they were read from.
     pictures: the folder of the pictures, or None where there is none (features may exist already).
     problems: what is odd in the data and what was done about it, one line each, with counts and names.
     """
@@ -93,7 +96,8 @@ def load_flickr8k(folder: str | Path) -> Dataset:
     splits = official_splits(folder)
     if splits is None:
         raise CaptioningError(f"{folder} has {TOKEN_FILE} but none of {', '.join(SPLIT_FILES.values())}")
-    return _assemble(folder.resolve().name, token_rows(tokens), splits, folder)
+    name = FLICKR8K if sha256_file(tokens) == TOKEN_SHA256 else folder.resolve().name
+    return _assemble(name, token_rows(tokens), splits, folder)
 
 
 def load_csv(

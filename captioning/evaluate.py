@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from captioning.checkpoint import Checkpoint
-from captioning.config import Decoding
-from captioning.corpus import Split, build_split
+from captioning.config import Decoding, Recipe
+from captioning.corpus import Split, build_split, cleaning_of
 from captioning.data import Dataset
 from captioning.decode import caption_pictures
-from captioning.metrics import COCO, CiderD, best_constant_caption, constant_row, evaluate, human_row
+from captioning.metrics import COCO, PROTOCOLS, CiderD, best_constant_caption, constant_row, evaluate, human_row
 from captioning.model import Captioner
-from captioning.text import SCORING, clean
+from captioning.text import SCORING, Cleaning, clean
 from captioning.train import mean_loss, source_of
 from encoders import Features
 
+WITHOUT_A = ", without 'a'"
 Scores = Mapping[str, Mapping[str, float]]
 References = Mapping[str, Sequence[Sequence[str]]]
 
@@ -28,9 +29,58 @@ def decoder_name(decoding: Decoding) -> str:
     return "greedy" if decoding.beam == 1 else f"beam {decoding.beam}"
 
 
-def score(captions: Mapping[str, str], references: References) -> Scores:
-    """Return every protocol's metrics of one caption a picture."""
-    return evaluate({name: clean(text, SCORING) for name, text in captions.items()}, references)
+class Scorer:
+    """Scores captions of a split by every protocol, under the cleaning that is fair to a recipe.
+
+    COCO's metrics are always taken with one-letter words kept, as everybody prints them. A recipe whose cleaning drops
+    those words can never emit 'a', so its captions are scored a second time against references cleaned as it cleans,
+    and so are the paper's two readings; the protocols' names and descriptions say which is which.
+    """
+
+    def __init__(self, dataset: Dataset, split: str, recipe: Recipe) -> None:
+        own = cleaning_of(recipe)
+        self.own = SCORING if own == SCORING or own.keep_one_letter else own
+        self._sets = {"": (SCORING, dataset.references(split))}
+        if self.own != SCORING:
+            self._sets[WITHOUT_A] = (self.own, dataset.references(split, self.own))
+
+    @property
+    def protocols(self) -> dict[str, str]:
+        """What each protocol computes, for people."""
+        note = "; one-letter words such as 'a' are dropped from captions and references alike"
+        kept = {COCO: PROTOCOLS[COCO] + "; the word 'a' is kept"}
+        if self.own == SCORING:
+            return kept | {name: text for name, text in PROTOCOLS.items() if name != COCO}
+        return kept | {(name + WITHOUT_A if name == COCO else name): text + note for name, text in PROTOCOLS.items()}
+
+    def score(self, captions: Mapping[str, str]) -> Scores:
+        """Return every protocol's metrics of one caption a picture."""
+        return self._merged(lambda cleaning, own: evaluate({n: clean(t, cleaning) for n, t in captions.items()}, own))
+
+    def constant(self, caption: str) -> Scores:
+        """Return the metrics of this one caption for every picture."""
+        return self._merged(lambda cleaning, own: constant_row(clean(caption, cleaning), own))
+
+    def human(self) -> Scores:
+        """Return the metrics of each reference against the others, for pictures that have at least two."""
+        return self._merged(lambda _, own: human_row({name: some for name, some in own.items() if len(some) >= 2}))
+
+    def per_picture(self, captions: Mapping[str, str]) -> dict[str, dict[str, float]]:
+        """Return each picture's CIDEr-D, COCO's, times 100."""
+        each = CiderD(self.references).scores({name: clean(text, SCORING) for name, text in captions.items()})
+        return {name: {"CIDEr-D": 100 * value} for name, value in each.items()}
+
+    @property
+    def references(self) -> References:
+        """The references with one-letter words kept."""
+        return self._sets[""][1]
+
+    def _merged(self, scored: Callable[[Cleaning, References], Scores]) -> Scores:
+        merged: dict[str, Mapping[str, float]] = {}
+        for suffix, (cleaning, references) in self._sets.items():
+            for name, metrics in scored(cleaning, references).items():
+                merged[name + suffix if name == COCO else name] = metrics
+        return merged
 
 
 @dataclass(frozen=True)
@@ -40,7 +90,7 @@ class Evaluator:
     checkpoint: Checkpoint
     model: Captioner
     split: Split
-    references: References
+    scorer: Scorer
 
     @classmethod
     def of(cls, checkpoint: Checkpoint, dataset: Dataset, features: Features, split: str, device: str) -> Evaluator:
@@ -48,7 +98,7 @@ class Evaluator:
         checkpoint.refuse_features(source_of(features))
         model = checkpoint.model(device)
         arrays = build_split(dataset, split, checkpoint.recipe, checkpoint.vocabulary, features, model)
-        return cls(checkpoint, model, arrays, dataset.references(split))
+        return cls(checkpoint, model, arrays, Scorer(dataset, split, checkpoint.recipe))
 
     def loss(self) -> float:
         """Return the loss in nats a word."""
@@ -72,13 +122,8 @@ class Evaluator:
         decoders, captions = {}, {}
         for name, decoding in self.decoders().items():
             captions = self.captions(decoding)
-            decoders[name] = {"metrics": score(captions, self.references), "captions": captions}
-        each = CiderD(self.references).scores({name: clean(text, SCORING) for name, text in captions.items()})
-        return {
-            "loss": self.loss(),
-            "decoders": decoders,
-            "per_picture": {name: {"CIDEr-D": 100 * value} for name, value in each.items()},
-        }
+            decoders[name] = {"metrics": self.scorer.score(captions), "captions": captions}
+        return {"loss": self.loss(), "decoders": decoders, "per_picture": self.scorer.per_picture(captions)}
 
 
 def derangement(n: int, seed: int) -> np.ndarray[Any, np.dtype[np.intp]]:
@@ -89,20 +134,19 @@ def derangement(n: int, seed: int) -> np.ndarray[Any, np.dtype[np.intp]]:
     return shifted
 
 
-def scale_rows(dataset: Dataset, references: References) -> dict[str, dict[str, Any]]:
+def scale_rows(dataset: Dataset, scorer: Scorer) -> dict[str, dict[str, Any]]:
     """Return the rows that need no model: the best constant caption, and one human against the others.
 
     The constant caption is the training caption that scores best on the validation pictures.
     """
     candidates = [clean(caption, SCORING) for _, caption in dataset.pairs("train")]
-    constant = best_constant_caption([c for c in candidates if c], dataset.references("validation"))
+    constant = " ".join(best_constant_caption([c for c in candidates if c], dataset.references("validation")))
     rows: dict[str, dict[str, Any]] = {
-        "best constant caption": {"metrics": constant_row(constant, references), "note": " ".join(constant)}
+        "best constant caption": {"metrics": scorer.constant(constant), "note": constant}
     }
-    people = {name: own for name, own in references.items() if len(own) >= 2}
-    if people:
-        fewest = min(len(own) for own in people.values())
-        rows[f"one human against the other {fewest - 1}"] = {"metrics": human_row(people), "note": "each in turn"}
+    most = max(len(own) for own in scorer.references.values())
+    if most >= 2:
+        rows[f"one human against the other {most - 1}"] = {"metrics": scorer.human(), "note": "each in turn"}
     return rows
 
 

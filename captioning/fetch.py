@@ -7,14 +7,13 @@ from pathlib import Path
 from rich.progress import BarColumn, DownloadColumn, TextColumn, TimeRemainingColumn, TransferSpeedColumn
 from rich.progress import Progress as Bar
 
-from captioning.data import load_dataset
+from captioning.data import TOKEN_SHA256, load_dataset
 from captioning.errors import CaptioningError
 from captioning.formats import TOKEN_FILE, find
 from captioning.terminal import err, out
 from encoders.fetch import fetch_inception
 from encoders.files import sha256_file
 
-TOKEN_SHA256 = "1e1f3a371ba1a1bf742e6930521c037e046b2bf3fcc2390ba8405e0301ed7689"
 GLOVE_FILE, GLOVE_ROWS = "glove.6B.200d.txt", 400_000
 FLICKR8K_HOW = (
     "Flickr8k's pictures belong to their photographers and the corpus is for research: ask for it at the page of "

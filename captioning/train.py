@@ -94,7 +94,8 @@ class Trainer:
         self.validation = self._split(dataset, "validation", features)
         self.references = dataset.references("validation")
         self.optimiser = make_optimiser(recipe.training, self.model)
-        self.schedule = make_schedule(recipe.training)
+        steps = self.train_split.count_batches(recipe.training.pictures_per_batch)
+        self.schedule = make_schedule(recipe.training, steps)
         self.history: list[dict[str, Any]] = []
         self.best_epoch, self.best = 0, self.model.params.copy()
         self._prepare_folder(resume)
@@ -142,7 +143,6 @@ class Trainer:
 
     def _epoch(self, report: Report) -> None:
         epoch, started = len(self.history) + 1, time.perf_counter()
-        self.optimiser.learning_rate = self.schedule.rate(self.settings.learning_rate, epoch - 1)
         loss = self._pass_over_training(epoch, report)
         trained = time.perf_counter() - started
         validation_loss = mean_loss(self.model, self.validation)
@@ -169,7 +169,9 @@ class Trainer:
         settings, split, started = self.settings, self.train_split, time.perf_counter()
         rng = np.random.default_rng([settings.seed, epoch])
         total, words = 0.0, 0
+        before = (epoch - 1) * split.count_batches(settings.pictures_per_batch)
         for k, batch in enumerate(split.batches(settings.pictures_per_batch, rng)):
+            self.optimiser.learning_rate = self.schedule.rate(settings.learning_rate, before + k)
             loss = self.model.loss_and_gradients(batch)
             if not math.isfinite(loss):
                 raise NonFiniteLoss(
@@ -263,12 +265,13 @@ def make_optimiser(settings: Settings, model: Captioner) -> Optimiser:
     return Adam(model.params, settings.learning_rate)
 
 
-def make_schedule(settings: Settings) -> schedules.Schedule:
-    """Return the schedule of a recipe, counted in epochs."""
+def make_schedule(settings: Settings, steps: int) -> schedules.Schedule:
+    """Return the schedule of a recipe, counted in batches, `steps` an epoch; a plateau is observed once an epoch."""
     if settings.schedule == "step":
-        return schedules.Step(settings.schedule_every, settings.schedule_factor)
+        return schedules.Step(settings.schedule_every * steps, settings.schedule_factor)
     if settings.schedule == "cosine":
-        return schedules.Cosine(settings.epochs, floor=settings.schedule_floor)
+        warmup = round(settings.schedule_warmup * steps)
+        return schedules.Cosine(settings.epochs * steps, warmup, settings.schedule_floor)
     if settings.schedule == "plateau":
         return schedules.Plateau(settings.schedule_factor, settings.schedule_patience)
     return schedules.Constant()

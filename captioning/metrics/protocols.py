@@ -1,4 +1,6 @@
-"""The three ways of scoring that the report names beside every number; all scores are times 100.
+"""The three ways of scoring that the report names beside every number.
+
+COCO's scores are times 100, as they are usually printed; the readings of the paper run from 0 to 1, as it prints them.
 
 Captions that are compared come from the same cleaning (`captioning.text.SCORING`), candidates and
 references alike.
@@ -32,9 +34,9 @@ PROTOCOLS = {
 
 
 def evaluate(candidates: Candidates, references: References) -> Scores:
-    """Every protocol's metrics of one tokenised caption a picture, times 100.
+    """Every protocol's metrics of one tokenised caption a picture.
 
-    BLEU and ROUGE-L lie between 0 and 100, CIDEr-D between 0 and 1000.
+    COCO's BLEU and ROUGE-L lie between 0 and 100, its CIDEr-D between 0 and 1000; the paper's between 0 and 1.
     """
     check_captions(candidates, references)
     return {COCO: coco_scores(candidates, references)} | paper_scores(candidates, references)
@@ -60,8 +62,8 @@ def paper_scores(candidates: Candidates, references: References) -> Scores:
         mean_f1.append(fmean(f1))
         best_f1.append(max(f1))
     return {
-        PAPER_SMOOTHED: {"BLEU-4": 100 * fmean(smoothed), "ROUGE-L": 100 * fmean(best_f1)},
-        PAPER_PLAIN: {"BLEU-4": 100 * fmean(plain), "ROUGE-L": 100 * fmean(mean_f1)},
+        PAPER_SMOOTHED: {"BLEU-4": fmean(smoothed), "ROUGE-L": fmean(best_f1)},
+        PAPER_PLAIN: {"BLEU-4": fmean(plain), "ROUGE-L": fmean(mean_f1)},
     }
 
 

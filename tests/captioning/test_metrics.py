@@ -180,7 +180,7 @@ def test_a_perfect_candidate_scores_full_marks() -> None:
         {"BLEU-1": 100, "BLEU-2": 100, "BLEU-3": 100, "BLEU-4": 100, "ROUGE-L": 100, "CIDEr-D": 1000}
     )
     for protocol in (PAPER_SMOOTHED, PAPER_PLAIN):
-        assert scores[protocol] == pytest.approx({"BLEU-4": 100, "ROUGE-L": 100})
+        assert scores[protocol] == pytest.approx({"BLEU-4": 1, "ROUGE-L": 1})
 
 
 def test_the_two_readings_of_the_papers_averages() -> None:
@@ -190,11 +190,11 @@ def test_the_two_readings_of_the_papers_averages() -> None:
     smoothed = [
         nltk_sentence_bleu([r], candidates[n], smoothing_function=method1) for n, own in PERFECT.items() for r in own
     ]
-    assert scores[PAPER_SMOOTHED]["BLEU-4"] == pytest.approx(100 * sum(smoothed) / 4)
-    assert scores[PAPER_PLAIN]["BLEU-4"] == pytest.approx(50)  # perfect with one, nothing with the other
-    assert scores[PAPER_SMOOTHED]["ROUGE-L"] == pytest.approx(100)  # the best reference
+    assert scores[PAPER_SMOOTHED]["BLEU-4"] == pytest.approx(sum(smoothed) / 4)
+    assert scores[PAPER_PLAIN]["BLEU-4"] == pytest.approx(0.5)  # perfect with one, nothing with the other
+    assert scores[PAPER_SMOOTHED]["ROUGE-L"] == pytest.approx(1)  # the best reference
     others = [rouge_l_f1(candidates[n], own[1]) for n, own in PERFECT.items()]
-    assert scores[PAPER_PLAIN]["ROUGE-L"] == pytest.approx(100 * (2 + sum(others)) / 4)
+    assert scores[PAPER_PLAIN]["ROUGE-L"] == pytest.approx((2 + sum(others)) / 4)
 
 
 @settings(deadline=None)
