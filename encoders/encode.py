@@ -13,9 +13,10 @@ import numpy.typing as npt
 import onnxruntime as ort
 
 from encoders.errors import EncoderError
+from encoders.files import sha256_file
 from encoders.pictures import PictureError, load_picture
 from encoders.sidecar import load_spec
-from encoders.spec import EncoderSpec, Preprocessing
+from encoders.spec import EncoderSpec, Output, Preprocessing
 from encoders.store import StoreWriter
 
 Array = npt.NDArray[np.float32]
@@ -133,6 +134,31 @@ def encode_into(
         progress.seconds = time.perf_counter() - progress.started
         report(progress)
     return progress
+
+
+def describe_model(
+    model: Path, tensors: Mapping[str, str], preprocessing: Preprocessing, description: str
+) -> EncoderSpec:
+    """The spec of an ONNX file: one blank picture goes through it to learn the outputs' shapes.
+
+    ``tensors`` says which graph output is which: ``{'features': 'pooled'}``. Raises EncoderError when the
+    file has no such output or does not take pictures of this preprocessing.
+    """
+    session = _session(model, ("CPUExecutionProvider",), 0)
+    inputs = [entry.name for entry in session.get_inputs()]
+    outputs = [entry.name for entry in session.get_outputs()]
+    if len(inputs) != 1 or not set(tensors.values()) <= set(outputs):
+        raise EncoderError(
+            f"{model}: expected one input and the outputs {sorted(tensors.values())}, "
+            f"it has inputs {inputs} and outputs {outputs}"
+        )
+    try:
+        blank = np.zeros((1, *preprocessing.shape), np.float32)
+        values = session.run(list(tensors.values()), {inputs[0]: blank})
+    except Exception as error:  # onnxruntime raises its own kinds, which share only Exception
+        raise EncoderError(f"{model} does not take float32 (1, {preprocessing.shape}): {error}") from error
+    found = [Output(name, tensors[name], v.shape[1:]) for name, v in zip(tensors, values, strict=True)]
+    return EncoderSpec(sha256_file(model), inputs[0], tuple(found), preprocessing, description)
 
 
 def _decoded(

@@ -86,7 +86,7 @@ def open_features(path: Path | str) -> Features:
 
 def _open_npz(path: Path) -> Features:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             names, features = file["names"], file["features"]
     except (zipfile.BadZipFile, ValueError, KeyError, EOFError, OSError, TypeError, AttributeError) as error:
         raise EncoderError(

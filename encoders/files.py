@@ -40,6 +40,13 @@ def sha256_file(path: Path | str) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def cache_folder() -> Path:
+    """Where built and fetched encoders are kept: ENCODERS_CACHE, or `encoders` in the user's cache folder."""
+    if named := os.environ.get("ENCODERS_CACHE"):
+        return Path(named)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "encoders"
+
+
 def sync_folder(folder: Path) -> None:
     """Make a rename in ``folder`` survive a power cut, where the system lets a folder be synced."""
     if os.name != "posix":

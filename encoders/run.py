@@ -1,21 +1,30 @@
-"""One run of `encoders encode`: progress on the terminal, and a record of it beside the rows."""
+"""What the commands do on a terminal: runs with progress and a record beside the rows, and inspection."""
 
 import json
 import os
 import platform
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import onnxruntime as ort
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    MofNCompleteColumn,
+    TextColumn,
+    TimeRemainingColumn,
+    TransferSpeedColumn,
+)
 from rich.progress import Progress as Bar
 
 from encoders.encode import Encoder, Progress, encode_into
+from encoders.features import open_features
 from encoders.files import atomic_write
 from encoders.pictures import find_pictures
 from encoders.store import Header, StoreWriter
@@ -79,6 +88,45 @@ def machine() -> dict[str, Any]:
     }
 
 
+def inspect_model(path: Path) -> dict[str, str]:
+    """What `encoders inspect` shows of an ONNX encoder."""
+    from encoders.surgery import load_model, parameter_count
+
+    encoder = Encoder(path)
+    spec, how = encoder.spec, encoder.spec.preprocessing
+    return {
+        "encoder": spec.hash,
+        "description": spec.description,
+        "sha256": spec.sha256,
+        "parameters": f"{parameter_count(load_model(path)):,}",
+        "outputs": _shown(spec.shapes),
+        "input": f"{spec.input} (N, {', '.join(map(str, how.shape))}), {how.channels}, {how.resampling}",
+        "scaling": f"(x - {how.mean}) / {how.std}, x in 0..255",
+        "provider": encoder.provider,
+    }
+
+
+def inspect_features(path: Path) -> dict[str, str]:
+    """What `encoders inspect` shows of a feature store or an .npz."""
+    features = open_features(path)
+    return {
+        "encoder": features.encoder,
+        "description": features.description,
+        "outputs": _shown(features.outputs),
+        "rows": f"{len(features)} pictures",
+        "names": ", ".join(features.names[:3]) + (", …" if len(features) > 3 else ""),
+    }
+
+
+@contextmanager
+def download_bar(console: Console, quiet: bool) -> Iterator[Callable[[int, int], None]]:
+    """A function (bytes so far, bytes in all) that draws a progress bar where there is a terminal."""
+    columns = (DownloadColumn(), BarColumn(), TransferSpeedColumn(), TimeRemainingColumn())
+    with Bar(*columns, console=console, transient=True, disable=quiet or not console.is_terminal) as bar:
+        task = bar.add_task("", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
 def _with_bar(
     writer: StoreWriter, encoder: Encoder, found: Mapping[str, Path], batch: int, console: Console, quiet: bool
 ) -> Progress:
@@ -97,6 +145,10 @@ def _with_bar(
             bar.update(task, completed=now.skipped + now.done + len(now.bad), rate=now.rate)
 
         return encode_into(writer, encoder, found, batch, report)
+
+
+def _shown(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    return ", ".join(f"{name} ({', '.join(map(str, ('N', *shape)))})" for name, shape in shapes.items())
 
 
 def _summary(done: Progress, store: Path) -> str:
