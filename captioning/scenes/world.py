@@ -123,9 +123,9 @@ def describe(scene: Scene) -> dict[str, Any]:
 
 
 def make_scene(rng: np.random.Generator) -> Scene:
-    """Draw one scene: four in ten hold a single thing, four in ten a pair, two in ten a group."""
+    """Draw one scene: 45 in 100 hold a single thing, 30 a pair, 25 a group."""
     name = pick(rng, list(PLACES))
-    shape = pick(rng, ["alone"] * 4 + ["pair"] * 4 + ["group"] * 2)
+    shape = pick(rng, ["alone"] * 9 + ["pair"] * 6 + ["group"] * 5)
     if shape == "alone":
         return _alone(rng, name)
     return _pair(rng, name) if shape == "pair" else _group(rng, name)
@@ -150,7 +150,7 @@ def _pair(rng: np.random.Generator, name: str) -> Scene:
     mixed = bool(place.ground and place.air) and rng.random() < 0.5
     if mixed:
         kinds = (pick(rng, place.air), pick(rng, place.ground))
-        spots, relation = pick(rng, ((0.34, 0.66), (0.66, 0.34))), "above"
+        spots, relation = pick(rng, ((0.3, 0.7), (0.7, 0.3))), "above"
     else:
         options = place.ground if len(place.ground) > 1 else place.air
         first, second = rng.permutation(len(options))[:2]
@@ -176,7 +176,7 @@ def _group(rng: np.random.Generator, name: str) -> Scene:
 
 
 # The radius of a thing by how many share the picture: (large, small), in shares of the side.
-RADII = {"one": (0.32, 0.22), "two": (0.22, 0.165), "three": (0.165, 0.15)}
+RADII = {"one": (0.32, 0.22), "two": (0.235, 0.18), "three": (0.165, 0.15)}
 
 
 def _thing(rng: np.random.Generator, place: str, kind: str, colour: str, size: str, x: float, crowd: str) -> Thing:
@@ -186,8 +186,8 @@ def _thing(rng: np.random.Generator, place: str, kind: str, colour: str, size: s
     if not PLACES[place].ground:
         y = float(rng.uniform(0.4, 0.6))
     elif flies:
-        y = 0.06 + radius + float(rng.uniform(0.0, 0.08))
+        y = 0.06 + radius + float(rng.uniform(0.0, 0.05))
     else:
-        y = 0.95 - radius - float(rng.uniform(0.0, 0.08))
+        y = 0.95 - radius - float(rng.uniform(0.0, 0.05))
     tilt = float(rng.uniform(-0.3, 0.3) if flies else rng.uniform(-0.06, 0.06))
     return Thing(kind, colour, size, min(max(x, radius), 1 - radius), y, radius, tilt, flies)
