@@ -21,7 +21,7 @@ from captioning.decode import caption_pictures
 from captioning.errors import CaptioningError
 from captioning.glove import load_glove
 from captioning.metrics import coco_scores
-from captioning.model import Captioner
+from captioning.model import Batch, Captioner
 from captioning.text import SCORING, clean
 from encoders import Features
 from rnncore import schedules
@@ -146,6 +146,8 @@ class Trainer:
         loss = self._pass_over_training(epoch, report)
         trained = time.perf_counter() - started
         validation_loss = mean_loss(self.model, self.validation)
+        if not math.isfinite(validation_loss):
+            raise self._diverged(f"the validation loss is {validation_loss} at epoch {epoch}")
         record: dict[str, Any] = {
             "epoch": epoch,
             "train_loss": loss,
@@ -169,22 +171,31 @@ class Trainer:
         settings, split, started = self.settings, self.train_split, time.perf_counter()
         rng = np.random.default_rng([settings.seed, epoch])
         total, words = 0.0, 0
-        before = (epoch - 1) * split.count_batches(settings.pictures_per_batch)
         for k, batch in enumerate(split.batches(settings.pictures_per_batch, rng)):
-            self.optimiser.learning_rate = self.schedule.rate(settings.learning_rate, before + k)
-            loss = self.model.loss_and_gradients(batch)
-            if not math.isfinite(loss):
-                raise NonFiniteLoss(
-                    f"the loss is {loss} at epoch {epoch}, batch {k + 1}; lower training.learning_rate or set "
-                    f"training.clip_norm; the checkpoint of epoch {epoch - 1} is kept"
-                )
-            if settings.clip_norm:
-                clip_global_norm(self.model.grads, settings.clip_norm)
-            self.optimiser.step(self.model.grads.flat)
+            loss = self._learn(batch, f"epoch {epoch}, batch {k + 1}")
             total += loss * batch.packing.rows
             words += batch.packing.rows
             report(Progress(epoch, settings.epochs, words, split.words, total / words, time.perf_counter() - started))
         return total / words
+
+    def _learn(self, batch: Batch, where: str) -> float:
+        """Take one step of the optimiser and return the loss before it."""
+        loss = self.model.loss_and_gradients(batch)
+        if not math.isfinite(loss):
+            raise self._diverged(f"the loss is {loss} at {where}")
+        if self.settings.clip_norm:
+            try:
+                clip_global_norm(self.model.grads, self.settings.clip_norm)
+            except FloatingPointError as error:
+                raise self._diverged(f"{error}, at {where}") from error
+        self.optimiser.learning_rate = self.schedule.rate(self.settings.learning_rate, self.optimiser.steps)
+        self.optimiser.step(self.model.grads.flat)
+        return loss
+
+    def _diverged(self, what: str) -> NonFiniteLoss:
+        done = len(self.history)
+        kept = f"the checkpoint of epoch {done} is kept" if done else "no epoch was finished"
+        return NonFiniteLoss(f"{what}; lower training.learning_rate or set training.clip_norm; {kept}")
 
     def _validation_scores(self) -> dict[str, float] | None:
         """Decode the validation pictures, where that decides when to stop."""
@@ -223,10 +234,11 @@ class Trainer:
         checkpoint = load_checkpoint(path)
         checkpoint.refuse_other(self.vocabulary, self.source)
         _refuse_other_recipe(checkpoint, self.recipe)
-        best = {name: a for name, a in checkpoint.tensors("model").items() if name in self.best}
-        self.best.assign({name: self.model.xp.asarray(a) for name, a in best.items()})
-        last = checkpoint.tensors("last") or best
-        self.model.params.assign({name: self.model.xp.asarray(a) for name, a in last.items()})
+        stored = {name: self.model.xp.asarray(a) for name, a in checkpoint.tensors("model").items()}
+        for home in (self.best, self.model.constants):
+            home.assign({name: stored[name] for name in home})
+        last = {name: self.model.xp.asarray(a) for name, a in checkpoint.tensors("last").items()}
+        self.model.params.assign(last or self.best)
         self.optimiser.load_state_dict({**checkpoint.state["optimiser"], **checkpoint.tensors("optimiser")})
         self.schedule.load_state_dict(checkpoint.state["schedule"])
         for dropout, state in zip(self.model.dropout, checkpoint.state["dropout"], strict=True):
@@ -270,7 +282,7 @@ def make_schedule(settings: Settings, steps: int) -> schedules.Schedule:
     if settings.schedule == "step":
         return schedules.Step(settings.schedule_every * steps, settings.schedule_factor)
     if settings.schedule == "cosine":
-        warmup = round(settings.schedule_warmup * steps)
+        warmup = int(settings.schedule_warmup * steps)
         return schedules.Cosine(settings.epochs * steps, warmup, settings.schedule_floor)
     if settings.schedule == "plateau":
         return schedules.Plateau(settings.schedule_factor, settings.schedule_patience)
