@@ -126,7 +126,7 @@ def without_captions(result: Mapping[str, Any]) -> dict[str, Any]:
     return {**result, "systems": systems}
 
 
-def command_line() -> str:
+def command_line(program: str = "captioning") -> str:
     """Return the command as a person would type it again, paths cut to their last part."""
     arguments = [Path(a).name if "/" in a else a for a in sys.argv[1:]]
-    return shlex.join(["captioning", *arguments])
+    return f"{program} {shlex.join(arguments)}"
