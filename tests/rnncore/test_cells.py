@@ -1,0 +1,112 @@
+"""Every cell: its gradients against finite differences, its shapes, its first values."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncore.cells import CELLS, GRU, LSTM, RNN, Cell, GRUBefore, find_cell
+from rnncore.gradcheck import check_cell
+from rnncore.params import Params
+
+T_B_D_H = [(4, 3, 3, 5), (1, 3, 2, 4), (5, 1, 2, 3), (3, 2, 1, 2), (3, 2, 2, 1), (1, 1, 1, 1), (2, 26, 1, 1)]
+GATES = {"RNN": 1, "LSTM": 4, "GRU": 3, "GRU-before": 3}
+
+
+def initialised(cell: Cell, D: int = 4, H: int = 5, seed: int = 0, dtype: Any = np.float64) -> Params:
+    return Params(cell.shapes(D, H), dtype).initialise(cell.initialisers(), seed)
+
+
+@pytest.mark.parametrize("sizes", T_B_D_H)
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients(name: str, sizes: tuple[int, int, int, int]) -> None:
+    worst = check_cell(CELLS[name](), sizes=sizes)
+    print(name, sizes, worst)  # shown by pytest -rP
+    assert worst.error < 2e-9
+
+
+@pytest.mark.parametrize("lengths", [(2, 3), (3, 0), (0, 1), (1, 1)])
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_at_given_lengths(name: str, lengths: tuple[int, int]) -> None:
+    assert check_cell(CELLS[name](), sizes=(3, 2, 2, 2), lengths=lengths, seed=5).error < 2e-9
+
+
+@pytest.mark.parametrize(
+    ("cell", "gates", "states", "size"),
+    [
+        (RNN(), ("hidden",), ("h",), 5 * (4 + 5 + 1)),
+        (LSTM(), ("input", "forget", "output", "candidate"), ("h", "c"), 4 * 5 * (4 + 5 + 1)),
+        (GRU(), ("reset", "update", "candidate"), ("h",), 3 * 5 * (4 + 5 + 2)),
+        (GRUBefore(), ("reset", "update", "candidate"), ("h",), 3 * 5 * (4 + 5 + 1)),
+    ],
+)
+def test_names_and_sizes(cell: Cell, gates: tuple[str, ...], states: tuple[str, ...], size: int) -> None:
+    assert cell.gates == gates == cell.preactivations[: len(gates)]
+    assert cell.state == states
+    shapes = cell.shapes(4, 5)
+    rows = 5 * len(gates)
+    expected = {"W": (rows, 4), "U": (rows, 5), "b": (rows,)}
+    assert shapes == (expected | {"b_U": (rows,)} if isinstance(cell, GRU) else expected)
+    assert initialised(cell).size == size
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_block_of_U_starts_orthogonal_and_differs(name: str) -> None:
+    blocks = np.split(initialised(CELLS[name]())["U"], GATES[name])
+    for block in blocks:
+        np.testing.assert_allclose(block @ block.T, np.eye(5), atol=1e-14)
+    assert all(np.abs(a - b).max() > 0.1 for k, a in enumerate(blocks) for b in blocks[:k])
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_W_starts_within_glorots_limit_of_one_gate(name: str) -> None:
+    limit = np.sqrt(6 / (40 + 50))
+    W = initialised(CELLS[name](), 40, 50)["W"]
+    assert 0.98 * limit < np.abs(W).max() <= limit
+    assert abs(W.mean()) < 0.01
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_biases_start_at_zero_but_for_the_forget_gate(name: str) -> None:
+    p = initialised(CELLS[name]())
+    expected = np.zeros_like(p["b"])
+    if name == "LSTM":
+        expected[5:10] = 1
+    np.testing.assert_array_equal(p["b"], expected)
+    assert not p.get("b_U", np.zeros(1)).any()
+
+
+@pytest.mark.parametrize("bias", [0.0, 2.5])
+def test_forget_bias_is_a_first_value_only(bias: float) -> None:
+    expected = np.repeat([0, bias, 0, 0], 5)
+    np.testing.assert_array_equal(initialised(LSTM(forget_bias=bias))["b"], expected)
+    assert check_cell(LSTM(forget_bias=bias), sizes=(2, 2, 2, 2)) == check_cell(LSTM(), sizes=(2, 2, 2, 2))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_equal_seeds_give_equal_values(name: str) -> None:
+    cell = CELLS[name]()
+    one, other = initialised(cell, seed=3), initialised(CELLS[name](), seed=3)
+    np.testing.assert_array_equal(one.flat, other.flat)
+    np.testing.assert_array_equal(initialised(cell, seed=3, dtype=np.float32).flat, one.flat.astype(np.float32))
+    assert np.any(initialised(cell, seed=4).flat != one.flat)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_find_cell_by_name_and_by_module(name: str) -> None:
+    kind = CELLS[name]
+    assert type(find_cell(name)) is kind
+    assert type(find_cell(f"{kind.__module__}:{kind.__name__}")) is kind
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("lstm", "no cell 'lstm'; there are RNN, LSTM, GRU, GRU-before, or write module:Class"),
+        ("nowhere.at.all:Cell", "'nowhere.at.all:Cell' cannot be loaded: No module named 'nowhere'"),
+        ("rnncore.cells:Peephole", "'rnncore.cells:Peephole' cannot be loaded: .* 'Peephole'"),
+    ],
+)
+def test_find_cell_says_what_is_wrong(name: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        find_cell(name)

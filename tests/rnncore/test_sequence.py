@@ -1,0 +1,248 @@
+"""The engine against the textbook loop, and the laws that any recurrent pass obeys."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rnncore import sequence
+from rnncore.cells import CELLS, Now, Weights
+from rnncore.packing import Packing
+from rnncore.sequence import Stepper, backward, forward
+from rnncore.trace import Trace
+from tests.rnncore import reference
+from tests.rnncore.problems import SIZES, Problem, problem, problems
+
+small = settings(max_examples=60, deadline=None)
+
+
+def close(got: Any, expected: Any) -> None:
+    np.testing.assert_allclose(got, expected, rtol=1e-12, atol=1e-12)
+
+
+def assert_is_textbook(case: Problem, trace: Trace, got: sequence.Gradients) -> None:
+    T, B = case.x.shape[:2]
+    lengths = case.lengths if case.lengths is not None else (T,) * B
+    want = reference.run(case.name, case.p, case.x, case.initial, lengths, case.dh, case.dlast)
+    assert set(trace.names) == set(want.fields)
+    for name, value in want.fields.items():
+        close(trace[name], value)
+    close(trace.output, want.fields["h"])
+    for last, value in zip(trace.last, want.last, strict=True):
+        close(last, value)
+    assert set(case.cell.preactivations) == set(want.gradients)
+    for name, value in want.gradients.items():
+        close(trace.gradient(name), value)
+    assert set(got.params) == set(want.dparams)
+    for name, value in want.dparams.items():
+        close(got.params[name], value)
+    close(got.x, want.dx)
+    for dinitial, value in zip(got.initial, want.dinitial, strict=True):
+        close(dinitial, value)
+
+
+def test_the_sizes_take_both_ways_through_the_engine() -> None:
+    batches = [B for _, B, *_ in SIZES]
+    assert min(batches) < sequence._SMALL_BATCH <= max(batches)
+
+
+@pytest.mark.parametrize("sizes", SIZES, ids=str)
+@pytest.mark.parametrize("name", CELLS)
+def test_textbook(name: str, sizes: tuple[int, int, int, int, tuple[int, ...] | None]) -> None:
+    case = problem(name, *sizes)
+    assert_is_textbook(case, *case.run())
+
+
+@small
+@given(problems())
+def test_any_problem_is_textbook(case: Problem) -> None:
+    assert_is_textbook(case, *case.run())
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_left_out_arguments_are_zero(name: str) -> None:
+    case = problem(name, 4, 3, 2, 3, (2, 4, 0))
+    trace = forward(case.cell, case.p, case.x, lengths=case.lengths)
+    got = backward(case.cell, case.p, trace, dlast=[case.dlast[0], *(None for _ in case.dlast[1:])], need_dx=False)
+    assert got.x is None
+    case.initial = [np.zeros_like(s) for s in case.initial]
+    case.dh = np.zeros_like(case.dh)
+    case.dlast[1:] = [np.zeros_like(d) for d in case.dlast[1:]]
+    whole, want = case.run()
+    np.testing.assert_array_equal(trace.output, whole.output)
+    for name_, value in want.params.items():
+        np.testing.assert_array_equal(got.params[name_], value)
+    nothing = backward(case.cell, case.p, trace)
+    assert not any(np.any(g) for g in (*nothing.params.values(), *nothing.initial, nothing.x))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_are_written_over_what_was_there_and_backward_can_be_repeated(name: str) -> None:
+    case = problem(name, 3, 2, 2, 3, (3, 1))
+    trace, first = case.run()
+    grads = case.p.like()
+    grads.flat[:] = np.nan
+    again = backward(case.cell, case.p, trace, case.dh, case.dlast, {**grads})
+    for k, value in first.params.items():
+        np.testing.assert_array_equal(grads[k], value)
+    np.testing.assert_array_equal(again.x, first.x)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_arguments_are_only_read(name: str) -> None:
+    case, untouched = (problem(name, 4, 3, 2, 3, (2, 4, 0)) for _ in range(2))
+    case.run()
+    for key in ("x", "dh"):
+        np.testing.assert_array_equal(getattr(case, key), getattr(untouched, key))
+    for pair in zip((*case.initial, *case.dlast), (*untouched.initial, *untouched.dlast), strict=True):
+        np.testing.assert_array_equal(*pair)
+    np.testing.assert_array_equal(case.p.flat, untouched.p.flat)
+
+
+@small
+@given(problems(), st.data())
+def test_a_run_cut_anywhere_is_the_whole_run(case: Problem, data: st.DataObject) -> None:
+    case.lengths = None
+    cut = data.draw(st.integers(0, len(case.x)))
+    whole, want = case.run()
+    first = forward(case.cell, case.p, case.x[:cut], case.initial)
+    second = forward(case.cell, case.p, case.x[cut:], first.last)
+    close(np.concatenate([first.output, second.output]), whole.output)
+    close(second.last, whole.last)
+    late = backward(case.cell, case.p, second, case.dh[cut:], case.dlast)
+    early = backward(case.cell, case.p, first, case.dh[:cut], late.initial)
+    close(np.concatenate([early.x, late.x]), want.x)
+    close(early.initial, want.initial)
+    for k, value in want.params.items():
+        close(early.params[k] + late.params[k], value)
+
+
+@small
+@given(problems())
+def test_stepping_is_the_whole_run(case: Problem) -> None:
+    case.lengths = None
+    whole, _ = case.run()
+    stepper = Stepper(case.cell, case.p, state=case.initial)
+    outputs = [stepper.step(x_t) for x_t in case.x]  # kept, and not written over by later steps
+    close(np.stack(outputs), whole.output)
+    close(stepper.state, whole.last)
+
+
+def test_stepper_starts_at_zero_and_follows_its_state() -> None:
+    case = problem("LSTM", 2, 3, 2, 4)
+    stepper = Stepper(case.cell, case.p, batch=3)
+    close(stepper.step(case.x[0]), forward(case.cell, case.p, case.x[:1]).output[0])
+    stepper.state = tuple(s[[2, 2]] for s in stepper.state)  # a beam goes on from other sequences
+    x = np.stack([case.x[0, [2, 2]], case.x[1, :2]])
+    close(stepper.step(case.x[1, :2]), forward(case.cell, case.p, x).output[1])
+
+
+@small
+@given(problems())
+def test_what_stands_in_the_padding_changes_nothing_and_gets_no_gradient(case: Problem) -> None:
+    trace, want = case.run()
+    case.x[case.padding] = case.dh[case.padding] = np.nan
+    other, got = case.run()
+    for name in trace.names:
+        np.testing.assert_array_equal(other[name], trace[name])
+        assert not trace[name][case.padding].any()
+    for name in case.cell.preactivations:
+        assert not other.gradient(name)[case.padding].any()
+    assert not got.x[case.padding].any()
+    np.testing.assert_array_equal(got.x, want.x)
+    for k, value in want.params.items():
+        np.testing.assert_array_equal(got.params[k], value)
+
+
+@small
+@given(problems())
+def test_an_empty_sequence_passes_its_state_through(case: Problem) -> None:
+    case.lengths = (0, *(case.lengths or [len(case.x)] * case.x.shape[1])[1:])
+    trace, got = case.run()
+    np.testing.assert_array_equal([s[0] for s in trace.last], [s[0] for s in case.initial])
+    np.testing.assert_array_equal([d[0] for d in got.initial], [d[0] for d in case.dlast])
+
+
+@small
+@given(problems(), st.randoms(use_true_random=False))
+def test_a_permuted_batch_gives_a_permuted_result(case: Problem, random: Any) -> None:
+    trace, want = case.run()
+    order = list(range(case.x.shape[1]))
+    random.shuffle(order)
+    if case.lengths is not None:
+        case.lengths = tuple(case.lengths[k] for k in order)
+    case.x, case.dh = case.x[:, order], case.dh[:, order]
+    case.initial, case.dlast = ([s[order] for s in states] for states in (case.initial, case.dlast))
+    permuted, got = case.run()
+    for name in trace.names:
+        close(permuted[name], trace[name][:, order])
+    close(permuted.last, [s[order] for s in trace.last])
+    close(got.x, want.x[:, order])
+    close(got.initial, [d[order] for d in want.initial])
+    for k, value in want.params.items():
+        close(got.params[k], value)
+
+
+@small
+@given(problems())
+def test_packed_rows_give_what_padded_steps_give(case: Problem) -> None:
+    T, B = case.x.shape[:2]
+    packing = Packing(case.lengths if case.lengths is not None else [T] * B, T)
+    want_trace, want = case.run()
+    trace = forward(case.cell, case.p, packing.pack(case.x), case.initial, packing)
+    got = backward(case.cell, case.p, trace, packing.pack(case.dh), case.dlast)
+    np.testing.assert_array_equal(trace.output, packing.pack(want_trace.output))
+    np.testing.assert_array_equal(trace["h"], want_trace["h"])
+    np.testing.assert_array_equal(got.x, packing.pack(want.x))
+    for k, value in want.params.items():
+        np.testing.assert_array_equal(got.params[k], value)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_no_step_at_all(name: str) -> None:
+    case = problem(name, 3, 2, 2, 3)
+    case.x, case.dh = case.x[:0], case.dh[:0]
+    trace, got = case.run()
+    assert trace.output.shape == (0, 2, 3)
+    np.testing.assert_array_equal(trace.last, case.initial)
+    np.testing.assert_array_equal(got.initial, case.dlast)
+    assert not any(g.any() for g in got.params.values())
+
+
+class Products:
+    """Counts the multiplications and additions of every matrix product, from the shapes it sees."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self._matmul = 0, np.matmul
+        monkeypatch.setattr(np, "matmul", self)
+
+    def __call__(self, a: Any, b: Any, **out: Any) -> Any:
+        self.count += a.size * (b.shape[1] if b.ndim == 2 else 1)
+        return self._matmul(a, b, **out)
+
+
+@pytest.mark.parametrize("B", [6, sequence._SMALL_BATCH + 2])
+@pytest.mark.parametrize("name", CELLS)
+def test_no_product_is_spent_on_padding(name: str, B: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count is that of the equations for sum(lengths) rows, whatever T and B are."""
+    T, D, H = 9, 3, 4
+    case = problem(name, T, B, D, H, tuple(k % 5 for k in range(B)))
+    rows, products = sum(case.lengths or ()), Products(monkeypatch)
+    running: list[int] = []
+    step = type(case.cell).step
+
+    def counted(self: Any, p: Weights, now: Now) -> None:
+        running.append(now.a.shape[1])
+        step(self, p, now)
+
+    monkeypatch.setattr(type(case.cell), "step", counted)
+    trace = forward(case.cell, case.p, case.x, case.initial, case.lengths)
+    W, U, b = case.p["W"].size, case.p["U"].size, case.p["b"].size
+    assert products.count == rows * (W + U)  # W x and U h
+    products.count = 0
+    backward(case.cell, case.p, trace, case.dh, case.dlast)
+    biases = 2 * b if name == "GRU" else b
+    assert products.count == rows * (2 * W + 2 * U + biases)  # dW, dx, dU, dh, and sums for the biases
+    assert sum(running) == rows < T * B / 2
