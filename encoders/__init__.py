@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from encoders.features import Features as Features
     from encoders.features import MissingFeatures as MissingFeatures
     from encoders.features import open_features as open_features
+    from encoders.fetch import fetch_inception as fetch_inception
+    from encoders.inception import build_encoder as build_encoder
+    from encoders.inception import default_encoder as default_encoder
     from encoders.pictures import PictureError as PictureError
     from encoders.pictures import find_pictures as find_pictures
     from encoders.sidecar import load_spec as load_spec
@@ -26,6 +29,7 @@ if TYPE_CHECKING:
     from encoders.store import Header as Header
     from encoders.store import StoreError as StoreError
     from encoders.store import StoreWriter as StoreWriter
+    from encoders.surgery import cut_classifier as cut_classifier
 
 _HOME = {
     "Encoder": "encode",
@@ -39,7 +43,11 @@ _HOME = {
     "Preprocessing": "spec",
     "StoreError": "store",
     "StoreWriter": "store",
+    "build_encoder": "inception",
+    "cut_classifier": "surgery",
+    "default_encoder": "inception",
     "encode_into": "encode",
+    "fetch_inception": "fetch",
     "find_pictures": "pictures",
     "load_spec": "sidecar",
     "open_features": "features",

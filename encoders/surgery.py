@@ -1,5 +1,6 @@
 """A full classifier cut at its global pool: what feeds the pool is the grid, its spatial mean the features."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,12 @@ def cut_classifier(
     pool = find_pool(model, str(source))
     cut = _with_outputs(model, pool.input[0], _layout(model, pool, str(source)), preprocessing)
     channels, height, width = _grid_shape(cut, pool, str(source))
+    shapes = {FEATURES: (channels,), GRID: (channels, height, width)}
+    del cut.graph.output[:]
+    cut.graph.output.extend(_outputs(shapes))
     with atomic_write(Path(target)) as file:
         file.write(cut.SerializeToString(deterministic=True))
-    outputs = (Output("features", FEATURES, (channels,)), Output("grid", GRID, (channels, height, width)))
+    outputs = tuple(Output(name.removeprefix("encoder."), name, shape) for name, shape in shapes.items())
     spec = EncoderSpec(sha256_file(target), cut.graph.input[0].name, outputs, preprocessing, description)
     save_spec(target, spec)
     return spec
@@ -102,7 +106,7 @@ def _axes(model: onnx.ModelProto, pool: onnx.NodeProto) -> tuple[int, ...]:
 
 
 def _with_outputs(model: onnx.ModelProto, grid: str, layout: str, preprocessing: Preprocessing) -> onnx.ModelProto:
-    """The graph up to ``grid``, with grid (NCHW) and features as its outputs and a free batch axis."""
+    """The graph up to ``grid``, ending in GRID (NCHW) and FEATURES, with a free batch axis."""
     graph = model.graph
     end = helper.make_node("Identity", [grid], [GRID])
     if layout == "NHWC":
@@ -116,8 +120,8 @@ def _with_outputs(model: onnx.ModelProto, grid: str, layout: str, preprocessing:
     if len(inputs) != 1:
         raise SurgeryError(f"expected one picture input, the graph has {[i.name for i in inputs]}")
     batch = helper.make_tensor_value_info(inputs[0].name, TensorProto.FLOAT, ["N", *preprocessing.shape])
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in (FEATURES, GRID)]
-    cut = helper.make_graph(nodes, graph.name or "encoder", [batch], outputs, weights)
+    unknown = [helper.make_tensor_value_info(GRID, TensorProto.FLOAT, None)]
+    cut = helper.make_graph(nodes, graph.name or "encoder", [batch], unknown, weights)
     return helper.make_model(cut, opset_imports=model.opset_import, ir_version=model.ir_version)
 
 
@@ -129,6 +133,10 @@ def _needed(graph: onnx.GraphProto, tensor: str) -> list[onnx.NodeProto]:
             wanted.update(node.input)
             kept.append(node)
     return kept[::-1]
+
+
+def _outputs(shapes: Mapping[str, tuple[int, ...]]) -> list[onnx.ValueInfoProto]:
+    return [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", *shape]) for name, shape in shapes.items()]
 
 
 def _grid_shape(cut: onnx.ModelProto, pool: onnx.NodeProto, name: str) -> tuple[int, int, int]:
