@@ -52,9 +52,13 @@ Report = Callable[[Progress], None]
 
 
 def source_of(features: Features) -> FeatureSource:
-    """Return what a checkpoint remembers of its features."""
-    size = int(np.prod(features.outputs["features"]))
-    return FeatureSource(features.encoder, features.description, size, features.made_by)
+    """Return what a checkpoint remembers of its features, which must be one vector a picture."""
+    shape = features.outputs.get("features", ())
+    if len(shape) != 1:
+        raise CaptioningError(
+            f"a captioner needs an output 'features' of one vector a picture; these features have {features.outputs}"
+        )
+    return FeatureSource(features.encoder, features.description, shape[0], features.made_by)
 
 
 class Trainer:

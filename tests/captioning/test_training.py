@@ -358,3 +358,11 @@ def test_missing_and_broken_features_stop_before_training(tmp_path: Path) -> Non
         with pytest.raises(CaptioningError, match=lost):
             Trainer(recipe, data, Features(features.names, {"features": rows}, "", ""), tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("output", "shape"), [("grid", (5,)), ("features", (2, 2, 5))])
+def test_features_of_another_form_are_refused(tmp_path: Path, output: str, shape: tuple[int, ...]) -> None:
+    data = tiny_dataset()
+    rows = {output: np.zeros((len(data.captions), *shape), np.float32)}
+    with pytest.raises(CaptioningError, match=rf"one vector a picture.*{output}"):
+        Trainer(tiny_recipe(), data, Features(tuple(data.captions), rows, "", ""), tmp_path)
