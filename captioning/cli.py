@@ -36,6 +36,7 @@ def main() -> None:
     from captioning.terminal import err
     from encoders import EncoderError
 
+    sys.path.insert(0, "")  # so that --cells mymodule:MyCell finds a module in the folder where one stands
     try:
         app()
     except (CaptioningError, EncoderError, OSError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:

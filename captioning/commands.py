@@ -19,7 +19,7 @@ from captioning.report import terminal_table, write_reports
 from captioning.terminal import err, out, training_bar
 from captioning.train import Report, Trainer
 from encoders import Features, open_features
-from encoders.files import atomic_write
+from encoders.files import atomic_write, cache_folder
 
 
 def load_all(recipe: str, settings: Iterable[str], data: Path, features: Path) -> tuple[Recipe, Dataset, Features]:
@@ -64,7 +64,7 @@ def run_caption(
 ) -> bool:
     """Print a caption for each picture; False if one could not be read."""
     stored = load_checkpoint(checkpoint)
-    places = [checkpoint.parent, checkpoint.parent.parent, Path("data"), Path()]
+    places = [checkpoint.parent, checkpoint.parent.parent, Path("data"), Path(), cache_folder()]
     done = caption_files(stored, encoder or find_encoder(stored, places), pictures, beam, device)
     for each in done:
         if each.error is None:

@@ -13,7 +13,7 @@ from captioning.evaluate import headline
 from captioning.scenes import make_scenes, word_accuracy
 from captioning.terminal import counting_bar, err, out
 from encoders import open_features
-from encoders.inception import build_inception
+from encoders.inception import default_encoder
 from encoders.run import run_encode
 
 CELLS = ("LSTM", "GRU")
@@ -40,14 +40,13 @@ def run_demo(folder: Path, pictures: int, seed: int, quiet: bool) -> None:
     What stands already in `folder` is used again, so an interrupted demo goes on where it stopped.
     """
     started = time.perf_counter()
-    scenes, store, encoder = folder / "scenes", folder / "features", folder / "encoder.onnx"
+    scenes, store = folder / "scenes", folder / "features"
     with counting_bar("drawing scenes", quiet) as report:
         make_scenes(scenes, pictures, seed, report)
     dataset = load_flickr8k(scenes)
-    if not encoder.is_file():
-        if not quiet:
-            err.print("building Inception v3 with random weights")
-        build_inception(encoder, seed=seed)
+    if not quiet:
+        err.print("building Inception v3 with random weights, or taking it from the cache")
+    encoder = default_encoder(seed)
     names = [scenes / "pictures" / name for name in dataset.captions]
     if not run_encode(names, encoder, store, ("features",), "float16", 8, ("CPUExecutionProvider",), 0, err, quiet):
         raise KeyboardInterrupt
