@@ -4,13 +4,14 @@ Written from the equations alone, to hold the engine against. Nothing is packed,
 states are (B, H), unlike the engine's. Padding must be finite: it is computed and then masked away.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
 Values = dict[str, Any]
+Weights = Mapping[str, Any]
 State = tuple[Any, ...]
 
 
@@ -18,19 +19,19 @@ def sigmoid(a: Any) -> Any:
     return 1 / (1 + np.exp(-a))
 
 
-def rnn(p: Values, x: Any, state: State) -> Values:
+def rnn(p: Weights, x: Any, state: State) -> Values:
     (h,) = state
     new = np.tanh(x @ p["W"].T + h @ p["U"].T + p["b"])
     return {"hidden": new, "h": new}
 
 
-def rnn_back(p: Values, x: Any, state: State, v: Values, dstate: State) -> tuple[Values, State, Values]:
+def rnn_back(p: Weights, x: Any, state: State, v: Values, dstate: State) -> tuple[Values, State, Values]:
     (h,), (dh,) = state, dstate
     da = dh * (1 - np.tanh(x @ p["W"].T + h @ p["U"].T + p["b"]) ** 2)
     return {"hidden": da}, (da @ p["U"],), {"W": da.T @ x, "U": da.T @ h, "b": da.sum(0)}
 
 
-def lstm(p: Values, x: Any, state: State) -> Values:
+def lstm(p: Weights, x: Any, state: State) -> Values:
     h, c = state
     (Wi, Wf, Wo, Wg), (Ui, Uf, Uo, Ug) = np.split(p["W"], 4), np.split(p["U"], 4)
     bi, bf, bo, bg = np.split(p["b"], 4)
@@ -42,7 +43,7 @@ def lstm(p: Values, x: Any, state: State) -> Values:
     return {"input": i, "forget": f, "output": o, "candidate": g, "tanh_c": np.tanh(c), "c": c, "h": o * np.tanh(c)}
 
 
-def lstm_back(p: Values, x: Any, state: State, v: Values, dstate: State) -> tuple[Values, State, Values]:
+def lstm_back(p: Weights, x: Any, state: State, v: Values, dstate: State) -> tuple[Values, State, Values]:
     (h, c), (dh, dc) = state, dstate
     i, f, o, g = v["input"], v["forget"], v["output"], v["candidate"]
     Ui, Uf, Uo, Ug = np.split(p["U"], 4)
@@ -60,7 +61,7 @@ def lstm_back(p: Values, x: Any, state: State, v: Values, dstate: State) -> tupl
     return da, (di @ Ui + df @ Uf + do @ Uo + dg @ Ug, dc * f), grads
 
 
-def gru(p: Values, x: Any, state: State) -> Values:
+def gru(p: Weights, x: Any, state: State) -> Values:
     (h,) = state
     (Wr, Wz, Wn), (Ur, Uz, Un) = np.split(p["W"], 3), np.split(p["U"], 3)
     (br, bz, bn), (cr, cz, cn) = np.split(p["b"], 3), np.split(p["b_U"], 3)
@@ -71,7 +72,7 @@ def gru(p: Values, x: Any, state: State) -> Values:
     return {"reset": r, "update": z, "candidate": n, "recall": q, "h": (1 - z) * n + z * h}
 
 
-def gru_back(p: Values, x: Any, state: State, v: Values, dstate: State) -> tuple[Values, State, Values]:
+def gru_back(p: Weights, x: Any, state: State, v: Values, dstate: State) -> tuple[Values, State, Values]:
     (h,), (dh,) = state, dstate
     r, z, n, q = v["reset"], v["update"], v["candidate"], v["recall"]
     Ur, Uz, Un = np.split(p["U"], 3)
@@ -88,7 +89,7 @@ def gru_back(p: Values, x: Any, state: State, v: Values, dstate: State) -> tuple
     return {"reset": dr, "update": dz, "candidate": dn, "recall": dq}, (dh * z + dr @ Ur + dz @ Uz + dq @ Un,), grads
 
 
-def gru_before(p: Values, x: Any, state: State) -> Values:
+def gru_before(p: Weights, x: Any, state: State) -> Values:
     (h,) = state
     (Wr, Wz, Wn), (Ur, Uz, Un) = np.split(p["W"], 3), np.split(p["U"], 3)
     br, bz, bn = np.split(p["b"], 3)
@@ -98,7 +99,7 @@ def gru_before(p: Values, x: Any, state: State) -> Values:
     return {"reset": r, "update": z, "candidate": n, "reset_h": r * h, "h": (1 - z) * n + z * h}
 
 
-def gru_before_back(p: Values, x: Any, state: State, v: Values, dstate: State) -> tuple[Values, State, Values]:
+def gru_before_back(p: Weights, x: Any, state: State, v: Values, dstate: State) -> tuple[Values, State, Values]:
     (h,), (dh,) = state, dstate
     r, z, n = v["reset"], v["update"], v["candidate"]
     Ur, Uz, Un = np.split(p["U"], 3)
@@ -117,8 +118,8 @@ def gru_before_back(p: Values, x: Any, state: State, v: Values, dstate: State) -
 class Textbook:
     """A step, its derivative, and the names of the states."""
 
-    step: Callable[[Values, Any, State], Values]
-    back: Callable[[Values, Any, State, Values, State], tuple[Values, State, Values]]
+    step: Callable[[Weights, Any, State], Values]
+    back: Callable[[Weights, Any, State, Values, State], tuple[Values, State, Values]]
     states: tuple[str, ...] = ("h",)
 
 
@@ -143,7 +144,7 @@ class Run:
 
 
 def run(
-    name: str, p: Values, x: Any, initial: Sequence[Any], lengths: Sequence[int], dh: Any, dlast: Sequence[Any]
+    name: str, p: Weights, x: Any, initial: Sequence[Any], lengths: Sequence[int], dh: Any, dlast: Sequence[Any]
 ) -> Run:
     """Forward and backward over padded x (T, B, D)."""
     cell, state = TEXTBOOK[name], tuple(initial)
@@ -153,7 +154,7 @@ def run(
         before.append(state)
         values.append(cell.step(p, x_t, state))
         state = tuple(np.where(alive[t], values[t][s], old) for s, old in zip(cell.states, state, strict=True))
-    names = cell.step(p, x[0], initial)
+    names = cell.step(p, x[0], tuple(initial))
     result = Run({k: np.array([v[k] * on for v, on in zip(values, alive, strict=True)]) for k in names}, state)
 
     dstate, das, dxs = tuple(dlast), [], []

@@ -150,6 +150,7 @@ def test_what_stands_in_the_padding_changes_nothing_and_gets_no_gradient(case: P
         assert not trace[name][case.padding].any()
     for name in case.cell.preactivations:
         assert not other.gradient(name)[case.padding].any()
+    assert got.x is not None
     assert not got.x[case.padding].any()
     np.testing.assert_array_equal(got.x, want.x)
     for k, value in want.params.items():
@@ -179,6 +180,7 @@ def test_a_permuted_batch_gives_a_permuted_result(case: Problem, random: Any) ->
     for name in trace.names:
         close(permuted[name], trace[name][:, order])
     close(permuted.last, [s[order] for s in trace.last])
+    assert want.x is not None
     close(got.x, want.x[:, order])
     close(got.initial, [d[order] for d in want.initial])
     for k, value in want.params.items():
@@ -188,16 +190,23 @@ def test_a_permuted_batch_gives_a_permuted_result(case: Problem, random: Any) ->
 @small
 @given(problems())
 def test_packed_rows_give_what_padded_steps_give(case: Problem) -> None:
+    """With a Trace of their own, and with one that padded steps went through before; and the other way about."""
     T, B = case.x.shape[:2]
     packing = Packing(case.lengths if case.lengths is not None else [T] * B, T)
-    want_trace, want = case.run()
-    trace = forward(case.cell, case.p, packing.pack(case.x), case.initial, packing)
-    got = backward(case.cell, case.p, trace, packing.pack(case.dh), case.dlast)
-    np.testing.assert_array_equal(trace.output, packing.pack(want_trace.output))
-    np.testing.assert_array_equal(trace["h"], want_trace["h"])
-    np.testing.assert_array_equal(got.x, packing.pack(want.x))
-    for k, value in want.params.items():
-        np.testing.assert_array_equal(got.params[k], value)
+    padded, want = case.run()
+    expected = packing.pack(padded.output)
+    for used in (None, case.run()[0]):
+        cell = case.cell if used is None else used.cell
+        trace = forward(cell, case.p, packing.pack(case.x), case.initial, packing, used)
+        got = backward(cell, case.p, trace, packing.pack(case.dh), case.dlast)
+        np.testing.assert_array_equal(trace.output, expected)
+        np.testing.assert_array_equal(trace["h"], padded["h"])
+        np.testing.assert_array_equal(got.x, packing.pack(want.x))
+        for k, value in want.params.items():
+            np.testing.assert_array_equal(got.params[k], value)
+    trace, got = case.run(trace)
+    np.testing.assert_array_equal(trace.output, padded.output)
+    np.testing.assert_array_equal(got.x, want.x)
 
 
 @pytest.mark.parametrize("name", CELLS)
