@@ -108,7 +108,7 @@ def test_ctrl_c_keeps_finished_rows(tmp_path: Path, encoder: Encoder) -> None:
 
 
 def test_decoding_runs_while_inference_runs(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 10 ms a decode and 30 ms an inference, overlapped work takes little more than the inferences."""
+    """With 20 ms a decode and 20 ms an inference, overlapped work takes little more than half the sum."""
     paths = make_pictures(tmp_path / "p", 24)
 
     def slowly(function: Callable[..., object], seconds: float) -> Callable[..., object]:
@@ -193,7 +193,7 @@ def test_errors_of_the_command_are_one_message(tmp_path: Path) -> None:
 
 def test_interrupting_the_command_keeps_rows_and_says_so(tmp_path: Path) -> None:
     tiny_encoder(tmp_path / "tiny.onnx")
-    make_pictures(tmp_path / "p", 1500)
+    make_pictures(tmp_path / "p", 800)
     todo = command("encode", tmp_path / "p", "-m", tmp_path / "tiny.onnx", "-s", tmp_path / "s", "--batch", "1")
     with subprocess.Popen(todo, stderr=subprocess.PIPE, text=True) as process:
         journal = tmp_path / "s" / "journal.jsonl"
@@ -205,7 +205,7 @@ def test_interrupting_the_command_keeps_rows_and_says_so(tmp_path: Path) -> None
         said = process.stderr.read()
     assert process.returncode == 1
     kept = len(open_features(tmp_path / "s"))
-    assert 0 < kept < 1500
+    assert 0 < kept < 800
     assert f"stopped: {kept} new rows are kept" in said
     assert "Traceback" not in said
 

@@ -23,12 +23,13 @@ def tiny_encoder(path: Path, describe: bool = True) -> EncoderSpec:
         helper.make_node("Flatten", ["pooled"], ["features"]),
     ]
     inputs = [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", 3, 8, 8])]
-    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in ("features", "grid")]
+    shapes = {"features": ["N", 5], "grid": ["N", 5, 4, 4]}
+    outputs = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items()]
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, [numpy_helper.from_array(WEIGHT, "w")])
     opset = [helper.make_opsetid("", 13)]
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=8), str(path))
-    shapes = (Output("features", "features", (5,)), Output("grid", "grid", (5, 4, 4)))
-    spec = EncoderSpec(sha256_file(path), "input", shapes, HOW, "a tiny encoder")
+    described = (Output("features", "features", (5,)), Output("grid", "grid", (5, 4, 4)))
+    spec = EncoderSpec(sha256_file(path), "input", described, HOW, "a tiny encoder")
     if describe:
         save_spec(path, spec)
     return spec
