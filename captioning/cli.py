@@ -199,6 +199,7 @@ def compare(
 def fetch(
     what: Annotated[str, typer.Argument(help="inception-v3, flickr8k or glove.")],
     folder: Annotated[Path, typer.Option(help="Where it is, or should go.")] = Path("data"),
+    local: Annotated[Path | None, typer.Option("--from", help="The file to take, brought from elsewhere.")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Get what a real run needs, or check what you have got yourself.
@@ -210,7 +211,7 @@ def fetch(
     """
     from captioning.fetch import run_fetch
 
-    run_fetch(what, folder, quiet)
+    run_fetch(what, folder, local, quiet)
 
 
 if __name__ == "__main__":

@@ -25,10 +25,10 @@ GLOVE_HOW = (
 )
 
 
-def run_fetch(what: str, folder: Path, quiet: bool) -> None:
-    """Fetch or check one of inception-v3, flickr8k, glove."""
+def run_fetch(what: str, folder: Path, local: Path | None, quiet: bool) -> None:
+    """Fetch or check one of inception-v3, flickr8k, glove; `local` is inception-v3's file brought from elsewhere."""
     if what == "inception-v3":
-        _inception(folder / "inception-v3.onnx", quiet)
+        _inception(folder / "inception-v3.onnx", local, quiet)
     elif what == "flickr8k":
         _flickr8k(folder)
     elif what == "glove":
@@ -37,11 +37,13 @@ def run_fetch(what: str, folder: Path, quiet: bool) -> None:
         raise CaptioningError(f"nothing called {what!r} to fetch; there are inception-v3, flickr8k and glove")
 
 
-def _inception(target: Path, quiet: bool) -> None:
+def _inception(target: Path, local: Path | None, quiet: bool) -> None:
     columns = (TextColumn("inception-v3"), BarColumn(), DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
     with Bar(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as bar:
         task = bar.add_task("", total=None)
-        spec = fetch_inception(target, report=lambda done, size: bar.update(task, completed=done, total=size))
+        spec = fetch_inception(
+            target, local=local, report=lambda done, size: bar.update(task, completed=done, total=size)
+        )
     out.print(f"{target}: {spec.description}, encoder {spec.hash}", markup=False)
 
 
