@@ -172,13 +172,10 @@ def encode(
 
     Example: encoders encode photos/ --model inception-v3.onnx --store features/
     """
-    from encoders.encode import Encoder
-    from encoders.pictures import find_pictures
     from encoders.run import run_encode
 
-    found = find_pictures(pictures)
-    encoder = Encoder(model, providers=provider, outputs=output, threads=threads)
-    raise typer.Exit(0 if run_encode(found, encoder, store, dtype, batch, err, quiet) else 1)
+    ok = run_encode(pictures, model, store, tuple(output), dtype, batch, tuple(provider), threads, err, quiet)
+    raise typer.Exit(0 if ok else 1)
 
 
 @app.command()

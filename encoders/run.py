@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,13 +26,25 @@ from rich.progress import Progress as Bar
 from encoders.encode import Encoder, Progress, encode_into
 from encoders.features import open_features
 from encoders.files import atomic_write
+from encoders.pictures import find_pictures
 from encoders.store import Header, StoreWriter
 
 
 def run_encode(
-    found: Mapping[str, Path], encoder: Encoder, store: Path, dtype: str, batch: int, console: Console, quiet: bool
+    pictures: Sequence[Path],
+    model: Path,
+    store: Path,
+    outputs: tuple[str, ...],
+    dtype: str,
+    batch: int,
+    providers: tuple[str, ...],
+    threads: int,
+    console: Console,
+    quiet: bool,
 ) -> bool:
     """Encode into the store; False when some pictures could not be read or the run was interrupted."""
+    found = find_pictures(list(pictures))
+    encoder = Encoder(model, providers=providers, outputs=outputs, threads=threads)
     header = Header(encoder.spec.hash, encoder.spec.description, encoder.shapes, dtype)
     if not quiet:
         console.print(f"{encoder.spec.description}, encoder {encoder.spec.hash[:16]}, on {encoder.provider}")
