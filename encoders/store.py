@@ -193,7 +193,10 @@ class StoreWriter:
                 data[output] = np.ascontiguousarray(rows[output], _little(self.header.dtype))
             bad = ~np.isfinite(data[output]).reshape(len(names), -1).all(axis=1)
             if bad.any():
-                raise StoreError(f"{names[int(bad.argmax())]}: its {output} are not finite in {self.header.dtype}")
+                hint = "; a store of --dtype float32 may hold them" if self.header.dtype == "float16" else ""
+                raise StoreError(
+                    f"{names[int(bad.argmax())]}: its {output} are not finite in {self.header.dtype}{hint}"
+                )
         return data
 
     def _rollback(self) -> None:
