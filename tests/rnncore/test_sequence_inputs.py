@@ -15,11 +15,16 @@ from tests.rnncore.test_trace import everything
 LAYOUTS = [(4, 3, 2, 3, None), (4, 3, 2, 3, (1, 4, 0)), (3, 26, 2, 3, None), (3, 26, 2, 3, (2,) * 13 + (3,) * 13)]
 
 
+def problem_of(name: str, sizes: Any, dtype: Any) -> Problem:
+    T, B, D, H, lengths = sizes
+    return problem(name, T, B, D, H, lengths, dtype=dtype)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sizes", LAYOUTS, ids=str)
 @pytest.mark.parametrize("name", CELLS)
 def test_one_precision_from_end_to_end(name: str, sizes: Any, dtype: Any) -> None:
-    case = problem(name, *sizes, 0, dtype)
+    case = problem_of(name, sizes, dtype)
     with np.errstate(all="raise"):
         trace, gradients = case.run()
     arrays = everything(trace, gradients)
@@ -31,7 +36,7 @@ def test_one_precision_from_end_to_end(name: str, sizes: Any, dtype: Any) -> Non
 @pytest.mark.parametrize("sizes", LAYOUTS, ids=str)
 @pytest.mark.parametrize("name", CELLS)
 def test_single_precision_is_double_precision_rounded(name: str, sizes: Any) -> None:
-    double, single = (problem(name, *sizes, 0, dtype) for dtype in (np.float64, np.float32))
+    double, single = (problem_of(name, sizes, dtype) for dtype in (np.float64, np.float32))
     want, got = everything(*double.run()), everything(*single.run())
     for key, value in want.items():
         np.testing.assert_allclose(got[key], value, rtol=1e-5, atol=2e-5, err_msg=key)

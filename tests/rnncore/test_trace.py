@@ -12,6 +12,7 @@ from rnncore.sequence import Gradients, backward, forward
 from rnncore.trace import Trace
 from tests.rnncore.problems import SIZES, Problem, problem, problems
 
+ALIKE = ((1, 0, 2), (0, 1, 2), (1, 1, 1), (3, 0, 0))
 MIXED = (5, 6, 3, 2, (2, 0, 5, 1, 4, 5))
 
 
@@ -42,9 +43,9 @@ def assert_same(got: dict[str, Any], expected: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("name", CELLS)
 def test_a_trace_used_again_gives_the_same_bits(name: str) -> None:
-    """Also when it grew, shrank, or served padded, packed and dense batches before."""
+    """Also when it grew, shrank, served dense batches, or as many rows laid out in another way, before."""
     used: Trace | None = None
-    for sizes in (*SIZES, *SIZES[::-1], SIZES[7], SIZES[7]):
+    for sizes in (*SIZES, *SIZES[::-1], SIZES[7], SIZES[7], *((4, 3, 2, 3, n) for n in ALIKE)):
         case = problem(name, *sizes[:2], 2, 3, sizes[4])
         new = everything(*case.run())
         before, (used, gradients) = used, case.run(used)
@@ -69,7 +70,9 @@ def test_memory_is_kept_where_it_is_large_enough() -> None:
     trace, _ = big.run(trace)
     assert np.shares_memory(trace.output, trace.state_rows)
     used = {slab.ctypes.data for slab in (trace.now[0].a, trace.da)}
+    steps = trace.now
     big.run(trace)
+    assert trace.now is steps  # the views of a layout are made once
     assert {slab.ctypes.data for slab in (trace.now[0].a, trace.da)} == used
     assert trace.state_rows[4:].ctypes.data == at
 
