@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+#: What a shell expects of a command that Ctrl-C ended; typer exits so by itself, without a word.
+INTERRUPTED = 130
+
 app = typer.Typer(
     help="Caption pictures with an LSTM or a GRU, by hand on NumPy.\n\n"
     "Begin with `captioning demo`: it makes its own pictures and needs nothing else.",
@@ -38,19 +41,30 @@ def main() -> None:
 
     sys.path.insert(0, "")  # so that --cells mymodule:MyCell finds a module in the folder where one stands
     try:
-        app()
+        app([argument for argument in sys.argv[1:] if argument != "--debug"])
     except (CaptioningError, EncoderError, OSError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:
         if "--debug" in sys.argv:
             raise
-        err.print(f"error: {error}", markup=False)
+        err.print(f"error: {_said(error)}", markup=False)
         sys.exit(1)
-    except KeyboardInterrupt:
-        err.print("stopped; what was finished is kept, --resume goes on from it")
-        sys.exit(130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:
+            raise
+        err.print("stopped; finished epochs and encoded pictures are kept, and --resume or the same command goes on")
+        sys.exit(INTERRUPTED)
+
+
+def _said(error: Exception) -> str:
+    """An error in words; the system's own begin with the file that they are about."""
+    if isinstance(error, OSError) and error.strerror and error.filename:
+        return f"{error.filename2 or error.filename}: {error.strerror}"
+    return str(error) or type(error).__name__
 
 
 @app.callback()
-def options(debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks.")] = False) -> None:
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show tracebacks; may stand anywhere.")] = False,
+) -> None:
     """Options before the command."""
 
 
