@@ -103,6 +103,26 @@ def test_mistakes_of_the_engine_are_caught(name: str, title: str, monkeypatch: p
         check_cell(CELLS[name](), sizes=(3, 3, 1, 2), lengths=(1, 0, 3))
 
 
+def test_even_a_trace_of_a_gradient_in_the_padding_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
+    original = packing.Packing.unpack
+
+    def unpack(self: Any, rows: Any) -> Any:
+        out = original(self, rows)
+        out[np.arange(self.steps)[:, None] >= self.lengths] += 1e-14
+        return out
+
+    monkeypatch.setattr(packing.Packing, "unpack", unpack)
+    with pytest.raises(GradientError, match="x: the padding gets a gradient; it must be exactly zero"):
+        check_cell(RNN(), sizes=SIZES)
+
+
+@pytest.mark.parametrize("errors", [(1e-9, 2e-9), (2e-9, 1e-9)])
+def test_the_worst_of_both_passes_is_returned(errors: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    found = iter(gradcheck.Worst("W", (0, 0), 1.0, 1.0, error) for error in errors)
+    monkeypatch.setattr(gradcheck, "check_function", lambda *_: next(found))
+    assert check_cell(RNN(), sizes=SIZES).error == 2e-9
+
+
 def test_lost_initial_gradients_are_caught(monkeypatch: pytest.MonkeyPatch) -> None:
     original = sequence.backward
 
