@@ -13,10 +13,12 @@ from typing import Any
 from captioning.checkpoint import load_checkpoint
 from captioning.config import Recipe
 from captioning.data import FLICKR8K, Dataset
+from captioning.errors import CaptioningError
 from captioning.evaluate import Evaluator, Scorer, scale_rows
 from captioning.machine import describe_machine
 from captioning.train import CHECKPOINT, Report, Trainer
 from encoders import Features
+from rnncore.cells import find_cell
 
 #: Table 1 of 'Image Captioning using LSTM and GRU'.
 PAPER = {
@@ -42,7 +44,14 @@ class Comparison:
         """Train every cell, evaluate each on the test split, and return the result as plain values.
 
         say : gets a line for each thing begun. report : gives the progress callback of a cell's training.
+
+        Raises
+        ------
+        CaptioningError, ValueError
+            Before anything is trained: for a cell that does not exist or stands there twice, and for a run that is
+            there already without `resume`.
         """
+        self._check()
         scorer = Scorer(self.dataset, "test", self.recipe)
         say("scoring the constant caption and the human row")
         baselines = scale_rows(self.dataset, scorer)
@@ -59,9 +68,21 @@ class Comparison:
     def trainer(self, cell: str) -> Trainer:
         """Return the trainer of one cell, going on from its checkpoint if there is one and `resume` is set."""
         folder = self.run_folder(cell)
-        recipe = self.recipe.with_overrides({"model.cell": cell})
         resume = self.resume and (folder / CHECKPOINT).is_file()
-        return Trainer(recipe, self.dataset, self.features, folder, self.glove, resume, self.device)
+        return Trainer(self._recipe(cell), self.dataset, self.features, folder, self.glove, resume, self.device)
+
+    def _recipe(self, cell: str) -> Recipe:
+        return self.recipe.with_overrides({"model.cell": cell})
+
+    def _check(self) -> None:
+        """Find out now what would otherwise end the comparison after its first cell is trained."""
+        for name in self.cells:
+            find_cell(self._recipe(name).model.cell)
+            if self.cells.count(name) > 1:
+                raise CaptioningError(f"the cell {name} stands there twice; name each once, as in LSTM,GRU")
+            path = self.run_folder(name) / CHECKPOINT
+            if path.exists() and not self.resume:
+                raise CaptioningError(f"{path} is there already: give --resume to go on from it, or another folder")
 
     def _measured(self, name: str, trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         evaluator = Evaluator.of(
