@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-
-import numpy as np
 
 from captioning.checkpoint import Checkpoint
 from captioning.decode import beam_search
@@ -45,10 +43,21 @@ def find_encoder(checkpoint: Checkpoint, places: Sequence[Path]) -> Path:
     )
 
 
+def picture_files(paths: Sequence[Path]) -> list[Path]:
+    """Return the files among `paths`, and all pictures in the folders among them, each once."""
+    return list(dict.fromkeys(file for path in paths for file in find_pictures([path]).values()))
+
+
 def caption_files(
-    checkpoint: Checkpoint, encoder_file: Path, paths: Sequence[Path], beam: int | None = None, device: str = "cpu"
-) -> list[Captioned]:
-    """Caption picture files and the pictures in folders; one that cannot be read gets its error, the rest go on."""
+    checkpoint: Checkpoint, encoder_file: Path, files: Sequence[Path], beam: int | None = None, device: str = "cpu"
+) -> Iterator[Captioned]:
+    """Yield the captions of picture files as they are found; one that cannot be read gets its error, the rest go on.
+
+    Raises
+    ------
+    CaptioningError
+        If the checkpoint was trained on the features of another encoder; both hashes are named.
+    """
     spec = load_spec(encoder_file)
     if spec.hash not in (checkpoint.features.hash, checkpoint.features.made_by):
         raise CaptioningError(
@@ -56,29 +65,14 @@ def caption_files(
             f"({checkpoint.features.description}), but {encoder_file} is {spec.hash} ({spec.description}); "
             "give the encoder that it was trained with"
         )
-    files = list(find_pictures(list(paths)).values())
-    encoder, done, rows = Encoder(encoder_file, spec), [], []
-    for path in files:
-        try:
-            rows.append(encoder.encode_files([path])["features"][0])
-            done.append(Captioned(path))
-        except PictureError as error:
-            done.append(Captioned(path, error=str(error)))
-    return _with_captions(checkpoint, done, rows, beam, device)
-
-
-def _with_captions(
-    checkpoint: Checkpoint, done: list[Captioned], rows: list[np.ndarray], beam: int | None, device: str
-) -> list[Captioned]:
-    if not rows:
-        return done
-    model, vocabulary = checkpoint.model(device), checkpoint.vocabulary
+    encoder, model, vocabulary = Encoder(encoder_file, spec), checkpoint.model(device), checkpoint.vocabulary
     decoding = checkpoint.recipe.decoding
     decoding = decoding if beam is None else replace(decoding, beam=beam)
-    found = iter(beam_search(model, model.prepare(np.stack(rows)), vocabulary, decoding))
-    return [
-        each
-        if each.error
-        else replace(each, captions=tuple((vocabulary.decode(h.words), h.log_probability) for h in next(found)))
-        for each in done
-    ]
+    for path in files:
+        try:
+            features = encoder.encode_files([path])["features"]
+        except PictureError as error:
+            yield Captioned(path, error=str(error))
+            continue
+        (found,) = beam_search(model, model.prepare(features), vocabulary, decoding)
+        yield Captioned(path, tuple((vocabulary.decode(h.words), h.log_probability) for h in found))

@@ -144,7 +144,9 @@ def train(
 
 @app.command()
 def evaluate(
-    checkpoint: Annotated[Path, typer.Argument(help="A checkpoint that `captioning train` wrote.")],
+    checkpoint: Annotated[
+        Path, typer.Argument(help="A checkpoint that `captioning train` wrote, or the folder of its run.")
+    ],
     data: Data,
     features: FeatureFile,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
@@ -163,7 +165,9 @@ def evaluate(
 @app.command()
 def caption(
     pictures: Annotated[list[Path], typer.Argument(help="Picture files, and folders searched for pictures.")],
-    checkpoint: Annotated[Path, typer.Option("--checkpoint", "-c", help="A trained captioner.")],
+    checkpoint: Annotated[
+        Path, typer.Option("--checkpoint", "-c", help="A trained captioner, or the folder of its run.")
+    ],
     encoder: Annotated[Path | None, typer.Option("--encoder", "-e", help="The ONNX file it was trained with.")] = None,
     beam: Beam = None,
     json_file: JsonFile = None,
@@ -195,8 +199,7 @@ def compare(
 ) -> None:
     """Train LSTM and GRU under equal conditions and write the table, the curves and report.html.
 
-    Example: captioning compare --data Flickr8k/ --features features/ --recipe paper --glove glove.6B.200d.txt
-    --run runs/paper
+    Example: captioning compare --data Flickr8k/ --features features/ --recipe default --run runs/compared
     """
     from captioning.commands import load_all, print_result, save_result
     from captioning.compare import Comparison
@@ -218,8 +221,9 @@ def fetch(
 ) -> None:
     """Get what a real run needs, or check what you have got yourself.
 
-    inception-v3 is downloaded and checked by sha256. Flickr8k and GloVe have terms of their own: the command says where
-    they are to be had and checks what lies in the folder.
+    inception-v3 is downloaded and checked by sha256.
+
+    flickr8k and glove have terms of their own: it says where to get them, and checks what lies in the folder.
 
     Example: captioning fetch flickr8k --folder Flickr8k/
     """

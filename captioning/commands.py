@@ -8,8 +8,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from captioning.caption import caption_files, find_encoder
-from captioning.checkpoint import load_checkpoint
+from captioning.caption import caption_files, find_encoder, picture_files
+from captioning.checkpoint import Checkpoint, load_checkpoint
 from captioning.compare import Comparison, command_line, without_captions
 from captioning.config import Recipe, load_recipe, parse_override
 from captioning.data import Dataset, load_dataset
@@ -17,7 +17,7 @@ from captioning.evaluate import Evaluator, headline
 from captioning.machine import describe_machine
 from captioning.report import terminal_table, write_reports
 from captioning.terminal import err, out, training_bar
-from captioning.train import Report, Trainer
+from captioning.train import CHECKPOINT, Report, Trainer
 from encoders import Features, open_features
 from encoders.files import atomic_write, cache_folder
 
@@ -45,9 +45,14 @@ def print_start(trainer: Trainer, dataset: Dataset) -> None:
         err.print(f"going on after epoch {len(trainer.history)}")
 
 
+def open_checkpoint(path: Path) -> Checkpoint:
+    """Return the checkpoint in a file, or that of a run's folder."""
+    return load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
+
+
 def run_evaluate(checkpoint: Path, data: Path, features: Path, split: str, json_file: Path | None, device: str) -> None:
     """Print and keep what `Evaluator.report` finds."""
-    stored = load_checkpoint(checkpoint)
+    stored = open_checkpoint(checkpoint)
     evaluator = Evaluator.of(stored, load_dataset(data), open_features(features), split, device)
     report = evaluator.report()
     out.print(f"loss {report['loss']:.4f} nats a word")
@@ -62,20 +67,19 @@ def run_evaluate(checkpoint: Path, data: Path, features: Path, split: str, json_
 def run_caption(
     pictures: list[Path], checkpoint: Path, encoder: Path | None, beam: int | None, json_file: Path | None, device: str
 ) -> bool:
-    """Print a caption for each picture; False if one could not be read."""
-    stored = load_checkpoint(checkpoint)
+    """Print a caption for each picture as soon as it is there; False if a picture could not be read."""
+    stored, files, done = open_checkpoint(checkpoint), picture_files(pictures), []
     places = [checkpoint.parent, checkpoint.parent.parent, Path("data"), Path(), cache_folder()]
-    done = caption_files(stored, encoder or find_encoder(stored, places), pictures, beam, device)
-    for each in done:
-        if each.error is None:
-            out.print(f"{each.path}: {each.captions[0][0]}" if len(done) > 1 else each.captions[0][0], markup=False)
+    for each in caption_files(stored, encoder or find_encoder(stored, places), files, beam, device):
+        done.append(each)
+        if each.error is not None:
+            err.print(f"error: {each.error}", markup=False)
+        else:
+            out.print(f"{each.path}: {each.captions[0][0]}" if len(files) > 1 else each.captions[0][0], markup=False)
     if json_file is not None:
         rows = [{"picture": str(e.path), "captions": e.captions, "error": e.error} for e in done]
         save_json({"captions": rows}, json_file)
-    wrong = [each for each in done if each.error is not None]
-    for each in wrong:
-        err.print(f"error: {each.error}", markup=False)
-    return not wrong
+    return all(each.error is None for each in done)
 
 
 def print_result(comparison: Comparison, quiet: bool, max_pictures: int = 60) -> dict[str, Any]:
@@ -94,7 +98,7 @@ def print_result(comparison: Comparison, quiet: bool, max_pictures: int = 60) ->
         return path if path is not None and path.is_file() else None
 
     for table in terminal_table(result):
-        out.print(table)
+        out.print(table, soft_wrap=False)
     said = {name: dataset.captions[name] for name in dataset.names("test")}
     written = write_reports(result, comparison.folder, said, picture_file, max_pictures)
     out.print(f"open {written[-1]} in a browser")
