@@ -150,10 +150,15 @@ def _described(result: Result, names: Sequence[str]) -> tuple[str, ...]:
 
 
 def rich_table(grid: Grid) -> Table:
-    """A grid for the terminal; the best system of a column is bold."""
+    """A grid for the terminal; the best system of a column is bold.
+
+    A grid of more columns than rows is turned on its side, so that 80 characters hold it without breaking words.
+    """
     caption = "\n".join(grid.notes) or None
     table = Table(title=grid.title, caption=caption, title_justify="left", caption_justify="left")
     table.add_column("", overflow="fold")
+    if len(grid.columns) > len(grid.rows):
+        return _turned(grid, table)
     for group, column in grid.columns:
         head = column if group == grid.title else f"{group}\n{column}"
         table.add_column(head, justify="right", overflow="fold")
@@ -162,6 +167,18 @@ def rich_table(grid: Grid) -> Table:
         last_system = row.system is not None and k + 1 < len(grid.rows) and grid.rows[k + 1].system is None
         style = None if row.system else "dim"
         table.add_row(_plain(row.name), *cells, style=style, end_section=last_system)
+    return table
+
+
+def _turned(grid: Grid, table: Table) -> Table:
+    """The grid's columns as rows of `table`."""
+    for row in grid.rows:
+        table.add_column(_plain(row.name), justify="right", overflow="fold", style=None if row.system else "dim")
+    for c, (group, column) in enumerate(grid.columns):
+        head = column if group == grid.title else f"{group}, {column}"
+        cells = [f"[bold]{row.cells[c]}[/bold]" if c in row.best else row.cells[c] for row in grid.rows]
+        last_of_group = c + 1 < len(grid.columns) and grid.columns[c + 1][0] != group
+        table.add_row(head, *cells, end_section=last_of_group)
     return table
 
 
