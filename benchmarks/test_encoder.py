@@ -19,7 +19,7 @@ from PIL import Image
 from encoders import Encoder, Header, StoreWriter, default_encoder, encode_into
 from encoders.pictures import load_picture
 
-BATCH, PICTURES, ROUNDS = 8, 48, 5
+BATCH, PICTURES, ROUNDS = 8, 32, 7
 
 
 def find_model() -> tuple[Path, Path | None]:

@@ -1,6 +1,7 @@
 """An encoder's description: hashed whole, kept beside the file, refused when it does not fit."""
 
 import dataclasses
+import errno
 import json
 from pathlib import Path
 
@@ -108,6 +109,15 @@ def test_atomic_write_leaves_the_old_file_when_it_fails(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="mode"), atomic_write(tmp_path / "f", "a"):
         pass
     assert len(sha256_file(tmp_path / "f")) == 64
+
+
+def test_atomic_write_says_for_which_file_the_disk_was_full(tmp_path: Path) -> None:
+    def fails() -> None:
+        with atomic_write(tmp_path / "f"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with pytest.raises(OSError, match=r"No space left on device: '.*/f'"):
+        fails()
 
 
 def npz(path: Path, **arrays: np.ndarray) -> Path:
