@@ -113,6 +113,7 @@ def test_the_default_encoder_is_built_once_and_again_when_damaged(
     assert built == [7, 7]
 
 
+@pytest.mark.slow
 def test_features_tell_pictures_apart(built: Path) -> None:
     """A linear probe on 110 scenes recovers colour and shape of 40 others; one collapsed direction would not."""
     encoder = Encoder(built)
