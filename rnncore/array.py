@@ -119,6 +119,17 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
     return out
 
 
+def sum_over_rows(a: Array, out: Array) -> Array:
+    """Set `out` (K,) to the sum of each row of `a` (K, N), and return it.
+
+    A product with ones is several times faster than a reduction, and for few columns it makes no odds.
+    """
+    xp = array_module(a, out)
+    if a.shape[1] < 64:
+        return xp.sum(a, axis=1, out=out)
+    return xp.matmul(a, xp.ones(a.shape[1], a.dtype), out=out)
+
+
 def sum_rows(rows: Array, index: Array, out: Array) -> None:
     """Set `out[k]` to the sum of the rows whose index is k, 0 where there is none; the order of addition is fixed.
 

@@ -52,10 +52,12 @@ def numeric_gradient(f: Callable[[], float], x: Array, step: float = 1e-3) -> Ar
     for index in np.ndindex(*x.shape):
         kept = float(x[index])
         values = {}
-        for k in (-2, -1, 1, 2):
-            x[index] = kept + k * step
-            values[k] = float(f())
-        x[index] = kept
+        try:
+            for k in (-2, -1, 1, 2):
+                x[index] = kept + k * step
+                values[k] = float(f())
+        finally:
+            x[index] = kept
         out[index] = (8 * (values[1] - values[-1]) - (values[2] - values[-2])) / (12 * step)
     return out
 
@@ -187,7 +189,8 @@ def _check_gradients(
         return float((trace.output * dh).sum() + sum((s * d).sum() for s, d in zip(trace.last, dlast, strict=True)))
 
     trace = sequence.forward(cell, p, x, initial, lengths)
-    got = sequence.backward(cell, p, trace, dh, dlast)
+    unwritten = {name: np.full_like(value, np.nan) for name, value in p.items()}  # each must be overwritten
+    got = sequence.backward(cell, p, trace, dh, dlast, unwritten)
     states = {f"initial {name}": s for name, s in zip(cell.state, initial, strict=True)}
     dstates = dict(zip(states, got.initial, strict=True))
     worst = check_function(loss, {**p, "x": x, **states}, {**got.params, "x": got.x, **dstates}, tolerance)

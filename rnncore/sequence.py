@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore.array import Array, array_module, check_float, check_shape
+from rnncore.array import Array, array_module, check_float, check_shape, sum_over_rows
 from rnncore.cells.base import Cell, Weights
 from rnncore.packing import Packing
 from rnncore.trace import Trace
@@ -67,6 +67,7 @@ def forward(
     ValueError, TypeError
         If a shape or a precision does not fit; the message names the argument.
     """
+    check_float("x", x)
     packing = _packing_of(x, lengths)
     hidden = _check(cell, p, x)
     xp = array_module(x, *p.values())
@@ -110,6 +111,9 @@ def backward(
     grads : where to write the parameters' gradients; new arrays when None. They are overwritten, not added to.
     need_dx : whether the gradient of x is wanted; it costs one product.
     """
+    if type(cell) is not type(trace.cell):
+        ran, given = type(trace.cell).__name__, type(cell).__name__
+        raise ValueError(f"backward needs the cell that ran forward, {ran}, got {given}")
     packing, xp = trace.packing, trace.xp
     rows = None if dh is None else _gradient_rows(trace, dh)
     dstate = _last_gradients(trace, dlast)
@@ -125,7 +129,7 @@ def backward(
     grads = {name: xp.empty_like(value) for name, value in p.items()} if grads is None else grads
     gates = da[: len(cell.gates) * trace.hidden]
     xp.matmul(gates, trace.x, out=grads["W"])
-    xp.matmul(gates, trace.ones, out=grads["b"])
+    sum_over_rows(gates, out=grads["b"])
     cell.recurrent_grads(p, trace, da, grads)
     dx = xp.matmul(gates.T, p["W"]) if need_dx else None
     if dx is not None and trace.padded:
@@ -146,8 +150,7 @@ class Stepper:
 
     def __init__(self, cell: Cell, p: Weights, batch: int = 1, state: Sequence[Array] | None = None) -> None:
         self.cell, self.p = cell, p
-        hidden = p["U"].shape[1]
-        xp, dtype = array_module(p["U"]), p["U"].dtype
+        xp, dtype, hidden = array_module(p["W"]), p["W"].dtype, _hidden(cell, p)
         if state is None:
             state = [xp.zeros((batch, hidden), dtype) for _ in cell.state]
         self.state: tuple[Array, ...] = tuple(state)
@@ -168,15 +171,22 @@ def _packing_of(x: Array, lengths: Lengths) -> Packing:
     steps, batch = x.shape[:2]
     if lengths is None:
         return Packing.dense(steps, batch)
-    if len(lengths) != batch:
-        raise ValueError(f"lengths: expected one for each of the B={batch} sequences, got {len(lengths)}")
+    if np.shape(lengths) != (batch,):
+        got = len(lengths) if np.ndim(lengths) == 1 else lengths
+        raise ValueError(f"lengths: expected one for each of the B={batch} sequences, got {got}")
     return Packing(lengths, steps)
+
+
+def _hidden(cell: Cell, p: Weights) -> int:
+    """H, from W (G·H, D)."""
+    if "W" not in p:
+        raise KeyError(f"{type(cell).__name__} needs the parameter 'W', got {sorted(p)}")
+    return int(p["W"].shape[0]) // len(cell.gates)
 
 
 def _check(cell: Cell, p: Weights, x: Array) -> int:
     """Hold parameters and input to each other and return H."""
-    check_float("x", x)
-    hidden = int(p["U"].shape[1])
+    hidden = _hidden(cell, p)
     for name, shape in cell.shapes(x.shape[-1], hidden).items():
         if name not in p:
             raise KeyError(f"{type(cell).__name__} needs the parameter {name!r} of shape {shape}, got {sorted(p)}")
@@ -219,7 +229,7 @@ def _last_gradients(trace: Trace, dlast: Sequence[Array | None] | None) -> tuple
     if dlast is not None and len(dlast) != len(names):
         raise ValueError(f"dlast: expected {len(names)} gradients ({', '.join(names)}), got {len(dlast)}")
     out = tuple(trace.xp.zeros((trace.hidden, packing.batch), trace.dtype) for _ in names)
-    for name, d, given in zip(names, out, dlast or [None] * len(names), strict=True):
+    for name, d, given in zip(names, out, [None] * len(names) if dlast is None else dlast, strict=True):
         if given is not None:
             check_shape(f"dlast {name}", given, {"B": packing.batch, "H": trace.hidden})
             check_float(f"dlast {name}", given, trace.dtype)

@@ -7,7 +7,7 @@ studies: `trace["forget"]` is the forget gate of every unit at every step.
 from __future__ import annotations
 
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -15,7 +15,34 @@ from rnncore.array import Array, Workspace
 from rnncore.packing import Packing
 
 if TYPE_CHECKING:
-    from rnncore.cells.base import Cell, Now
+    from rnncore.cells.base import Cell
+
+
+class Now(NamedTuple):
+    """Views of one time step of a `Trace`, made once: what a cell reads and fills in place.
+
+    With G gates, P pre-activations and b running sequences:
+
+    a       (G·H, b)  on entry W x_t + b; the cell leaves the activated gates there
+    gates   G views (H, b) of `a`, in the order of `Cell.gates`
+    prev    the states before this step, (H, b) each, in the order of `Cell.state`: read only
+    next    the states after it, (H, b) each: filled by `step`
+    saved   (H, b) each, in the order of `Cell.saved`: filled by `step`, read by `step_backward`
+    da      (P·H, b)  the gradients of the pre-activations: filled by `step_backward`
+    dgates  P views (H, b) of `da`, in the order of `Cell.preactivations`
+    scratch (G·H, b)  working memory, shared by all steps
+    xp      numpy or cupy
+    """
+
+    a: Array
+    gates: tuple[Array, ...]
+    prev: tuple[Array, ...]
+    next: tuple[Array, ...]
+    saved: tuple[Array, ...]
+    da: Array
+    dgates: tuple[Array, ...]
+    scratch: Array
+    xp: ModuleType
 
 
 class Trace:
@@ -29,7 +56,7 @@ class Trace:
     ----------
     cell, packing : what was run over which layout.
     hidden : H.
-    x : (N, D) the input rows.
+    x : (N, D) the input rows; of a batch without padding a view of the caller's array, needed until backward.
     now : a `Now` for every step: the views that the cell works on.
     state_rows : (B + N, H) the outputs as rows: the initial ones, then the packed ones.
     da : (P·H, N) after backward: the gradient of every pre-activation.
@@ -65,7 +92,7 @@ class Trace:
         for t, b in enumerate(sizes):
             da_t = da[: P * H * b].reshape(P * H, b)
             self.now.append(
-                self._views()(
+                Now(
                     a=self._a[t],
                     gates=_split(self._a[t], G),
                     prev=tuple(slabs[t][:, :b] for slabs in self._states),
@@ -77,12 +104,6 @@ class Trace:
                     xp=self.xp,
                 )
             )
-
-    @staticmethod
-    def _views() -> type[Now]:
-        from rnncore.cells.base import Now  # here, since base names Trace in its contract
-
-        return Now
 
     def _slabs(self, name: str, rows: int, sizes: tuple[int, ...]) -> list[Array]:
         buffer = self._memory.take(name, rows * sum(sizes))
@@ -103,13 +124,6 @@ class Trace:
         if self.packing.is_dense:
             return self.state_rows[: self.packing.rows]
         return self.state_rows[self.xp.asarray(self.packing.previous)]
-
-    @property
-    def ones(self) -> Array:
-        """(N,) ones: a sum over all rows is a product with them, faster than a reduction."""
-        ones = self._memory.take("ones", self.packing.rows)
-        ones.fill(1)
-        return ones
 
     @property
     def output(self) -> Array:
@@ -176,7 +190,7 @@ class Trace:
         if name not in self.cell.preactivations:
             raise KeyError(f"no gradient of {name!r}; there are {', '.join(self.cell.preactivations)}")
         block = _split(self.da, len(self.cell.preactivations))[self.cell.preactivations.index(name)]
-        return self.packing.unpack(self.xp.ascontiguousarray(block.T))
+        return self.packing.unpack(block.T.copy())
 
     def gradient_buffer(self) -> Array:
         """Return `da` (P·H, N), about to be filled by the engine."""

@@ -2,10 +2,11 @@
 
 from importlib import import_module
 
-from rnncore.cells.base import Cell, Now, Weights, recurrent_initialisers
+from rnncore.cells.base import Cell, Weights, recurrent_initialisers
 from rnncore.cells.gru import GRU, GRUBefore
 from rnncore.cells.lstm import LSTM
 from rnncore.cells.rnn import RNN
+from rnncore.trace import Now
 
 #: Every cell of the library, by the name that commands and recipes use.
 CELLS: dict[str, type[Cell]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU, "GRU-before": GRUBefore}
@@ -26,7 +27,7 @@ def find_cell(name: str) -> Cell:
         raise ValueError(f"no cell {name!r}; there are {', '.join(CELLS)}, or write module:Class for one of your own")
     try:
         cell: Cell = getattr(import_module(module), attribute)()
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, TypeError) as error:
         raise ValueError(f"the cell {name!r} cannot be loaded: {error}") from error
     return cell
 

@@ -7,43 +7,13 @@ recurrent product is `U @ h`. The b columns are those sequences that are still r
 from __future__ import annotations
 
 from collections.abc import Mapping
-from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import Protocol
 
 from rnncore.array import Array
 from rnncore.params import Initialiser, blockwise, glorot, orthogonal, zeros
-
-if TYPE_CHECKING:
-    from rnncore.trace import Trace
+from rnncore.trace import Now, Trace
 
 Weights = Mapping[str, Array]
-
-
-class Now(NamedTuple):
-    """Views of one time step of a `Trace`, made once: what a cell reads and fills in place.
-
-    With G gates, P pre-activations and b running sequences:
-
-    a       (G·H, b)  on entry W x_t + b; the cell leaves the activated gates there
-    gates   G views (H, b) of `a`, in the order of `Cell.gates`
-    prev    the states before this step, (H, b) each, in the order of `Cell.state`: read only
-    next    the states after it, (H, b) each: filled by `step`
-    saved   (H, b) each, in the order of `Cell.saved`: filled by `step`, read by `step_backward`
-    da      (P·H, b)  the gradients of the pre-activations: filled by `step_backward`
-    dgates  P views (H, b) of `da`, in the order of `Cell.preactivations`
-    scratch (G·H, b)  working memory, shared by all steps
-    xp      numpy or cupy
-    """
-
-    a: Array
-    gates: tuple[Array, ...]
-    prev: tuple[Array, ...]
-    next: tuple[Array, ...]
-    saved: tuple[Array, ...]
-    da: Array
-    dgates: tuple[Array, ...]
-    scratch: Array
-    xp: ModuleType
 
 
 class Cell(Protocol):

@@ -5,10 +5,10 @@ They differ in equations and in parameters; weights trained for one do not fit t
 
 from __future__ import annotations
 
-from rnncore.array import Array, sigmoid
-from rnncore.cells.base import Now, Weights, recurrent_initialisers
+from rnncore.array import Array, sigmoid, sum_over_rows
+from rnncore.cells.base import Weights, recurrent_initialisers
 from rnncore.params import Initialiser, zeros
-from rnncore.trace import Trace
+from rnncore.trace import Now, Trace
 
 
 class GRU:
@@ -98,8 +98,8 @@ class GRU:
         drz, dq = da[: 2 * H], da[3 * H :]
         xp.matmul(drz, trace.previous_rows, out=grads["U"][: 2 * H])
         xp.matmul(dq, trace.previous_rows, out=grads["U"][2 * H :])
-        xp.matmul(drz, trace.ones, out=grads["b_U"][: 2 * H])
-        xp.matmul(dq, trace.ones, out=grads["b_U"][2 * H :])
+        sum_over_rows(drz, out=grads["b_U"][: 2 * H])
+        sum_over_rows(dq, out=grads["b_U"][2 * H :])
 
 
 class GRUBefore:

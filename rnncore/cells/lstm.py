@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rnncore.array import Array, sigmoid
-from rnncore.cells.base import Now, Weights, recurrent_initialisers
+from rnncore.cells.base import Weights, recurrent_initialisers
 from rnncore.params import Initialiser, gate_constant
-from rnncore.trace import Trace
+from rnncore.trace import Now, Trace
 
 
 class LSTM:
@@ -75,21 +75,22 @@ class LSTM:
         xp, (dh, dc), (_, c), (tanh_c,) = now.xp, dstate, now.prev, now.saved
         i, f, o, g = now.gates
         di, df, do, dg = now.dgates
-        slope = tanh_c * tanh_c
-        xp.subtract(1, slope, out=slope)
-        slope *= o
-        slope *= dh
-        dc += slope
+        work = now.scratch[: len(dh)]
+        xp.multiply(tanh_c, tanh_c, out=work)
+        xp.subtract(1, work, out=work)
+        work *= o
+        work *= dh
+        dc += work
 
         ifo, difo = now.a[: 3 * len(dh)], now.da[: 3 * len(dh)]
         xp.subtract(1, ifo, out=difo)
         difo *= ifo  # each gate's own slope first: s (1 - s) ...
         xp.multiply(g, g, out=dg)
         xp.subtract(1, dg, out=dg)  # ... and 1 - g^2
-        di *= xp.multiply(dc, g, out=slope)  # then what arrives at it
-        df *= xp.multiply(dc, c, out=slope)
-        do *= xp.multiply(dh, tanh_c, out=slope)
-        dg *= xp.multiply(dc, i, out=slope)
+        di *= xp.multiply(dc, g, out=work)  # then what arrives at it
+        df *= xp.multiply(dc, c, out=work)
+        do *= xp.multiply(dh, tanh_c, out=work)
+        dg *= xp.multiply(dc, i, out=work)
 
         dc *= f
         xp.matmul(p["U"].T, now.da, out=dh)

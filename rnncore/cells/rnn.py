@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from rnncore.array import Array
-from rnncore.cells.base import Now, Weights, recurrent_initialisers
+from rnncore.cells.base import Weights, recurrent_initialisers
 from rnncore.params import Initialiser
-from rnncore.trace import Trace
+from rnncore.trace import Now, Trace
 
 
 class RNN:

@@ -126,3 +126,9 @@ def test_check_shape_names_the_axes() -> None:
     for wrong in (np.ones((5, 4)), np.ones(3), np.ones((1, 5, 3))):
         with pytest.raises(ValueError, match=r"x: expected the shape \(N, D=3\), got"):
             array.check_shape("x", wrong, {"N": None, "D": 3})
+
+
+@pytest.mark.parametrize("columns", [1, 5, 63, 64, 200])
+def test_sums_over_rows_are_the_same_by_product_and_by_reduction(columns: int) -> None:
+    a = np.random.default_rng(0).normal(size=(7, columns))
+    np.testing.assert_allclose(sum_over_rows(a, out=np.empty(7)), a.sum(1), rtol=1e-13)
