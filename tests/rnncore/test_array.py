@@ -131,4 +131,4 @@ def test_check_shape_names_the_axes() -> None:
 @pytest.mark.parametrize("columns", [1, 5, 63, 64, 200])
 def test_sums_over_rows_are_the_same_by_product_and_by_reduction(columns: int) -> None:
     a = np.random.default_rng(0).normal(size=(7, columns))
-    np.testing.assert_allclose(sum_over_rows(a, out=np.empty(7)), a.sum(1), rtol=1e-13)
+    np.testing.assert_allclose(array.sum_over_rows(a, out=np.empty(7)), a.sum(1), rtol=1e-13)
