@@ -21,6 +21,7 @@ from captioning.config import Recipe
 from captioning.errors import CaptioningError
 from captioning.model import Captioner
 from captioning.vocabulary import Vocabulary
+from encoders import Features
 from encoders.files import atomic_write
 from rnncore.array import Array, to_host
 
@@ -40,11 +41,21 @@ class FeatureSource:
     made_by: str | None = None
 
 
+def source_of(features: Features) -> FeatureSource:
+    """Return what a checkpoint remembers of its features, which must be one vector a picture."""
+    shape = features.outputs.get("features", ())
+    if len(shape) != 1:
+        raise CaptioningError(
+            f"a captioner needs an output 'features' of one vector a picture; these features have {features.outputs}"
+        )
+    return FeatureSource(features.encoder, features.description, shape[0], features.made_by)
+
+
 @dataclass
 class Checkpoint:
     """What a checkpoint file says; its tensors are read on demand.
 
-    state : how to resume: optimiser numbers, dropout generators, schedule, epochs without improvement.
+    state : how to resume: optimiser numbers, dropout generators, schedule.
     """
 
     recipe: Recipe

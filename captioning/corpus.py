@@ -19,6 +19,8 @@ from encoders import Features
 from rnncore.array import Array
 from rnncore.packing import Packing
 
+# Pictures in a batch when only the loss is wanted.
+_EVALUATED_TOGETHER = 50
 Integers = np.ndarray[Any, np.dtype[np.intp]]
 
 
@@ -111,3 +113,11 @@ def finite_rows(features: Features, names: tuple[str, ...]) -> np.ndarray[Any, A
     if wrong:
         raise CaptioningError(f"{len(wrong)} pictures have NaN or infinite features, such as {wrong[0]}; encode again")
     return rows
+
+
+def mean_loss(model: Captioner, split: Split) -> float:
+    """Return the mean loss of a split in nats a word, without dropout."""
+    total = 0.0
+    for batch in split.batches(_EVALUATED_TOGETHER):
+        total += model.loss(batch) * batch.packing.rows
+    return total / split.words

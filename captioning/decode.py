@@ -24,7 +24,7 @@ class Hypothesis:
     """One caption of a picture.
 
     words : word numbers, without markers.
-    log_probability : of all its words and of its end, in nats.
+    log_probability : of all its words, and of its end unless the length cap came first, in nats.
     score : what hypotheses are ranked by, log_probability / length ** length_normalisation, the end counted.
     """
 

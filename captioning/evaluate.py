@@ -8,15 +8,14 @@ from typing import Any
 
 import numpy as np
 
-from captioning.checkpoint import Checkpoint
+from captioning.checkpoint import Checkpoint, source_of
 from captioning.config import Decoding, Recipe
-from captioning.corpus import Split, build_split, cleaning_of
+from captioning.corpus import Split, build_split, cleaning_of, mean_loss
 from captioning.data import Dataset
 from captioning.decode import caption_pictures
 from captioning.metrics import COCO, PROTOCOLS, CiderD, best_constant_caption, constant_row, evaluate, human_row
 from captioning.model import Captioner
 from captioning.text import SCORING, Cleaning, clean
-from captioning.train import mean_loss, source_of
 from encoders import Features
 
 WITHOUT_A = ", without 'a'"

@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from captioning.checkpoint import Checkpoint, FeatureSource, load_checkpoint, save_checkpoint
+from captioning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, source_of
 from captioning.config import Recipe
 from captioning.config import Training as Settings
-from captioning.corpus import Split, build_split, build_vocabulary, finite_rows
+from captioning.corpus import Split, build_split, build_vocabulary, finite_rows, mean_loss
 from captioning.data import Dataset
 from captioning.decode import caption_pictures
 from captioning.errors import CaptioningError
@@ -29,8 +29,6 @@ from rnncore.losses import NonFiniteLoss
 from rnncore.optim import SGD, Adam, AdamW, Optimiser, clip_global_norm
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
-# Pictures in a batch when only the loss is wanted.
-_EVALUATED_TOGETHER = 50
 
 
 @dataclass(frozen=True)
@@ -49,16 +47,6 @@ class Progress:
 
 
 Report = Callable[[Progress], None]
-
-
-def source_of(features: Features) -> FeatureSource:
-    """Return what a checkpoint remembers of its features, which must be one vector a picture."""
-    shape = features.outputs.get("features", ())
-    if len(shape) != 1:
-        raise CaptioningError(
-            f"a captioner needs an output 'features' of one vector a picture; these features have {features.outputs}"
-        )
-    return FeatureSource(features.encoder, features.description, shape[0], features.made_by)
 
 
 class Trainer:
@@ -88,6 +76,8 @@ class Trainer:
         device: str = "cpu",
     ) -> None:
         self.recipe, self.settings, self.folder = recipe, recipe.training, folder
+        if not resume and (folder / CHECKPOINT).exists():
+            raise CaptioningError(f"{folder / CHECKPOINT} is there already: give --resume, or another folder")
         self.vocabulary = build_vocabulary(dataset, recipe)
         self.source = source_of(features)
         self.vectors_found: int | None = None
@@ -117,11 +107,8 @@ class Trainer:
         return rows.matrix
 
     def _prepare_folder(self, resume: bool) -> None:
-        path = self.folder / CHECKPOINT
         if resume:
-            self._resume(path)
-        elif path.exists():
-            raise CaptioningError(f"{path} is there already: give --resume to go on from it, or another folder")
+            self._resume(self.folder / CHECKPOINT)
         self.folder.mkdir(parents=True, exist_ok=True)
         lines = [json.dumps(record) for record in self.history]
         (self.folder / LOG).write_text("".join(line + "\n" for line in lines), encoding="utf-8")
@@ -260,14 +247,6 @@ def _refuse_other_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
             f"{checkpoint.path}: trained with the recipe {before.hash}, now asked for {recipe.hash}; "
             "resume with the same recipe (only epochs and patience may change), or train in another folder"
         )
-
-
-def mean_loss(model: Captioner, split: Split) -> float:
-    """Return the mean loss of a split in nats a word, without dropout."""
-    total = 0.0
-    for batch in split.batches(_EVALUATED_TOGETHER):
-        total += model.loss(batch) * batch.packing.rows
-    return total / split.words
 
 
 def make_optimiser(settings: Settings, model: Captioner) -> Optimiser:

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 
 from captioning.checkpoint import load_checkpoint
+from captioning.corpus import mean_loss
 from captioning.decode import caption_pictures
 from captioning.errors import CaptioningError
 from captioning.glove import load_glove
 from captioning.text import SCORING, clean
-from captioning.train import Trainer, mean_loss
+from captioning.train import Trainer
 from encoders import Features, MissingFeatures
 from rnncore.losses import NonFiniteLoss
 from tests.captioning.tiny import results, stop_at, tiny_dataset, tiny_features, tiny_recipe, tiny_trainer
