@@ -12,6 +12,7 @@ from typing import Any
 
 from captioning.checkpoint import load_checkpoint
 from captioning.config import Recipe
+from captioning.corpus import finite_rows
 from captioning.data import FLICKR8K, Dataset
 from captioning.errors import CaptioningError
 from captioning.evaluate import Evaluator, Scorer, scale_rows
@@ -48,8 +49,8 @@ class Comparison:
         Raises
         ------
         CaptioningError, ValueError
-            Before anything is trained: for a cell that does not exist or stands there twice, and for a run that is
-            there already without `resume`.
+            Before anything is trained: for a cell that does not exist or stands there twice, for a run that is
+            there already without `resume`, and for test pictures without features.
         """
         self._check()
         scorer = Scorer(self.dataset, "test", self.recipe)
@@ -83,6 +84,7 @@ class Comparison:
             path = self.run_folder(name) / CHECKPOINT
             if path.exists() and not self.resume:
                 raise CaptioningError(f"{path} is there already: give --resume to go on from it, or another folder")
+        finite_rows(self.features, self.dataset.names("test"))
 
     def _measured(self, name: str, trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
         evaluator = Evaluator.of(
