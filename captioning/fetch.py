@@ -27,6 +27,8 @@ GLOVE_HOW = (
 
 def run_fetch(what: str, folder: Path, local: Path | None, quiet: bool) -> None:
     """Fetch or check one of inception-v3, flickr8k, glove; `local` is inception-v3's file brought from elsewhere."""
+    if local is not None and what != "inception-v3":
+        raise CaptioningError(f"--from works with inception-v3 only; {what} is checked where it lies, --folder FOLDER")
     if what == "inception-v3":
         _inception(folder / "inception-v3.onnx", local, quiet)
     elif what == "flickr8k":
