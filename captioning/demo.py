@@ -10,8 +10,9 @@ from captioning.commands import print_result, save_json
 from captioning.compare import Comparison
 from captioning.config import Recipe, load_recipe
 from captioning.data import load_flickr8k
+from captioning.errors import CaptioningError
 from captioning.evaluate import headline
-from captioning.scenes import make_scenes, word_accuracy
+from captioning.scenes import make_scenes, manifest_of, read_manifest, word_accuracy
 from captioning.terminal import counting_bar, err, out
 from encoders import open_features
 from encoders.inception import default_encoder
@@ -46,6 +47,7 @@ def run_demo(folder: Path, pictures: int, seed: int, quiet: bool) -> None:
     """
     started = time.perf_counter()
     scenes, store = folder / "scenes", folder / "features"
+    _refuse_other(folder, read_manifest(scenes), manifest_of(pictures, seed))
     with counting_bar("drawing scenes", quiet) as report:
         make_scenes(scenes, pictures, seed, report)
     dataset = load_flickr8k(scenes)
@@ -68,3 +70,13 @@ def run_demo(folder: Path, pictures: int, seed: int, quiet: bool) -> None:
     picture = scenes / "pictures" / dataset.names("test")[0]
     out.print(f"all of it took {time.perf_counter() - started:.0f} s; now try")
     out.print(f"  captioning caption {picture} --checkpoint {folder / 'GRU' / 'checkpoint.safetensors'}", markup=False)
+
+
+def _refuse_other(folder: Path, found: dict[str, int] | None, wanted: dict[str, int]) -> None:
+    """Drawing other scenes would spoil the demo that a folder holds: its features and captioners belong to these."""
+    if found is not None and found != wanted:
+        version = "" if found.get("version") == wanted["version"] else ", drawn by another version of this program"
+        raise CaptioningError(
+            f"{folder} holds the demo of seed {found.get('seed')} with {found.get('count')} pictures{version}; "
+            "give another folder, --folder FOLDER, or remove this one"
+        )

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -32,7 +31,7 @@ def make_scenes(folder: Path, count: int, seed: int, progress: Callable[[int, in
     """
     if count < SMALLEST:
         raise CaptioningError(f"a set of scenes needs at least {SMALLEST} pictures for its three splits, not {count}")
-    manifest = {"version": VERSION, "seed": seed, "count": count}
+    manifest = manifest_of(count, seed)
     names = [f"scene-{number:05d}.jpg" for number in range(count)]
     if _is_complete(folder, manifest, names):
         return
@@ -54,6 +53,20 @@ def make_scenes(folder: Path, count: int, seed: int, progress: Callable[[int, in
     _write_lines(folder / MANIFEST, [json.dumps(manifest)])
 
 
+def manifest_of(count: int, seed: int) -> dict[str, int]:
+    """What ``manifest.json`` says of a finished set of scenes."""
+    return {"version": VERSION, "seed": seed, "count": count}
+
+
+def read_manifest(folder: Path) -> dict[str, int] | None:
+    """The manifest of a folder of scenes; None where none is finished."""
+    try:
+        found = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
 def word_accuracy(captions: Mapping[str, str], folder: Path) -> dict[str, float]:
     """The share of captions (picture name to caption) whose words are right, for a folder of scenes.
 
@@ -72,11 +85,7 @@ def word_accuracy(captions: Mapping[str, str], folder: Path) -> dict[str, float]
 
 
 def _is_complete(folder: Path, manifest: dict[str, int], names: list[str]) -> bool:
-    try:
-        found: Any = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return False
-    return found == manifest and all((folder / "pictures" / name).is_file() for name in names)
+    return read_manifest(folder) == manifest and all((folder / "pictures" / name).is_file() for name in names)
 
 
 def _remove_others(pictures: Path, names: set[str]) -> None:
