@@ -13,8 +13,9 @@ import rnncore.cells.lstm
 from captioning.checkpoint import load_checkpoint
 from captioning.commands import NO_WORDS
 from captioning.compare import PAPER, Comparison, command_line, without_captions
-from captioning.config import load_recipe
+from captioning.config import Decoding, load_recipe
 from captioning.data import FLICKR8K, load_dataset
+from captioning.evaluate import Evaluator
 from captioning.metrics import COCO
 from encoders import Features, open_features
 from tests.captioning.tiny import tiny_dataset, tiny_features, tiny_recipe
@@ -173,6 +174,25 @@ def test_a_test_picture_without_features_is_found_before_anything_is_trained(
 def test_the_command_line_is_kept_without_folders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "argv", ["/usr/bin/captioning", "train", "--data", "/home/me/my data/", "--set", "a.b=1"])
     assert command_line() == "captioning train --data 'my data' --set a.b=1"
+
+
+def test_the_shuffled_row_is_of_the_last_decoder_and_the_features_of_others(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, asked = tiny_dataset(), []
+    written = Evaluator.captions
+
+    def recorded(evaluator: Evaluator, decoding: Decoding, shuffled: int | None = None) -> dict[str, str]:
+        asked.append((decoding.beam, shuffled is not None))
+        if shuffled is not None:  # a caption that can be told from all others
+            return {name: data.captions[name][0] for name in evaluator.split.names}
+        return written(evaluator, decoding)
+
+    monkeypatch.setattr(Evaluator, "captions", recorded)
+    comparison = Comparison(tiny_recipe(), ["GRU"], data, tiny_features(data), tmp_path)
+    row = comparison.run(lambda line: None, lambda cell: lambda progress: None)["baselines"]["pictures shuffled (GRU)"]
+    assert asked == [(1, False), (2, False), (2, True)]
+    assert row["metrics"][COCO]["BLEU-1"] == pytest.approx(100)
 
 
 def test_the_paper_stands_beside_flickr8k_only(tmp_path: Path) -> None:
