@@ -17,8 +17,8 @@ from typing import Annotated, Any, TypeVar
 
 from captioning.checking import Checked, OneOf, Within
 from captioning.errors import CaptioningError
+from rnncore.cells import CELLS
 
-CELLS = ("LSTM", "GRU", "GRU-before", "RNN")
 RECIPES = ("default", "paper")
 """The recipes that come with the package."""
 
@@ -52,7 +52,7 @@ class Embedding(Checked):
 class Model(Checked):
     """The captioner's cell, its sizes and its dropout rates; `cell` may be a person's own `module:Class`."""
 
-    cell: Annotated[str, OneOf(CELLS, own=True)]
+    cell: Annotated[str, OneOf(tuple(CELLS), own=True)]
     hidden: _Count
     dense: _Count
     picture_dropout: _Rate
