@@ -101,9 +101,9 @@ def test_bad_input_is_named() -> None:
         lstm(np.full((2, 1, 3), np.nan, np.float32))
     with pytest.raises(TypeError, match=r"x: expected an array of float32.*float64"):
         lstm(np.zeros((2, 1, 3)))
-    with pytest.raises(ValueError, match=r"expected the shape \(T, B, D\)"):
+    with pytest.raises(ValueError, match=r"x: expected the shape \(T, B, D=3\), got \(2, 3\)"):
         lstm(np.zeros((2, 3), np.float32))
-    with pytest.raises(ValueError, match=r"W: expected the shape \(16, 5\)"):
+    with pytest.raises(ValueError, match=r"x: expected the shape \(T, B, D=3\), got \(2, 1, 5\)"):
         lstm(np.zeros((2, 1, 5), np.float32))
     with pytest.raises(RuntimeError, match="call the layer on x first"):
         LSTM(3, 4).backward()

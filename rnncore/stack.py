@@ -1,0 +1,146 @@
+"""Layers times directions over the engine: what `rnncore.recurrent` puts its face on.
+
+Everything here works on packed rows (`rnncore.packing`): a batch is packed once, runs through all layers, and is
+unpacked once. A `Lane` is one layer in one direction; a `Stack` is all of them, with their parameters in one buffer.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rnncore import sequence
+from rnncore.array import Array, array_module
+from rnncore.cells.base import Cell
+from rnncore.layers import Dropout
+from rnncore.packing import Packing
+from rnncore.params import Params
+from rnncore.trace import Trace
+
+#: The states of one lane, or their gradients, (B, H) each.
+States = Sequence[Array]
+
+
+class Lane:
+    """One layer in one direction: its parameters and gradients by their own names, and its Trace.
+
+    A reversed lane runs every sequence from its own last step to its first, within its own length; its Trace holds
+    the steps in the order in which they ran. What goes in and comes out here is always in the caller's order.
+    """
+
+    def __init__(self, name: str, cell: Cell, params: Params, grads: Params) -> None:
+        self.name, self.cell = name, cell
+        own = [full.removeprefix(name + ".") for full in params if full.rpartition(".")[0] == name]
+        self.weights = {n: params[f"{name}.{n}"] for n in own}
+        self.grads = {n: grads[f"{name}.{n}"] for n in own}
+        self.reverse = name.endswith(".reverse")
+        self.trace: Trace | None = None
+
+    def forward(self, x: Array, initial: States | None, packing: Packing, flip: Array) -> Array:
+        """Return the output rows (N, H) of the rows x (N, D)."""
+        rows = x[flip] if self.reverse else x
+        self.trace = sequence.forward(self.cell, self.weights, rows, initial, packing, self.trace)
+        return self.trace.output[flip] if self.reverse else self.trace.output
+
+    def backward(
+        self, dy: Array | None, dlast: Sequence[Array | None], flip: Array, need_dx: bool
+    ) -> tuple[Array | None, States]:
+        """Overwrite `grads`; return the gradients of the rows x and of the initial states."""
+        assert self.trace is not None
+        dh = dy[flip] if self.reverse and dy is not None else dy
+        got = sequence.backward(self.cell, self.weights, self.trace, dh, dlast, self.grads, need_dx)
+        return (got.x[flip] if self.reverse and got.x is not None else got.x), got.initial
+
+
+class Stack:
+    """Layers of a cell, each in one direction or in both, with dropout between them.
+
+    Layer 0 reads D numbers, every other the outputs of all directions below, forward then reverse.
+
+    Attributes
+    ----------
+    params, grads : of all lanes, "layer0.W", "layer0.reverse.W", "layer1.W", ...
+    lanes : a tuple of its directions for every layer.
+    dropout : what lies between the layers; it holds the generator, whose `state` can be saved.
+    training : whether dropout acts.
+    """
+
+    def __init__(
+        self,
+        cell: Cell,
+        input_size: int,
+        hidden_size: int,
+        layers: int,
+        directions: int,
+        dropout: Dropout,
+        dtype: DTypeLike,
+        xp: ModuleType,
+    ) -> None:
+        self.cell, self.dropout, self.training = cell, dropout, True
+        names = [[f"layer{k}{way}" for way in ("", ".reverse")[:directions]] for k in range(layers)]
+        shapes: dict[str, tuple[int, ...]] = {}
+        for k, layer in enumerate(names):
+            size = directions * hidden_size if k else input_size
+            for name in layer:
+                shapes |= {f"{name}.{n}": shape for n, shape in cell.shapes(size, hidden_size).items()}
+        self.params = Params(shapes, dtype, xp)
+        self.grads = self.params.like()
+        self.lanes = tuple(tuple(Lane(n, cell, self.params, self.grads) for n in layer) for layer in names)
+        self._masks: list[Array | None] = []
+        self._packing: Packing | None = None
+        self._flip: Array = None
+
+    def forward(self, x: Array, initial: Sequence[States] | None, packing: Packing) -> Array:
+        """Return the output rows (N, directions·H) of the rows x (N, D); `initial` has the states of every lane."""
+        self._lay_out(packing, array_module(x))
+        self._masks = []
+        for k, layer in enumerate(self.lanes):
+            x, mask = self.dropout.forward(x, self.training and k > 0)
+            self._masks.append(mask)
+            first = k * len(layer)
+            states = [None if initial is None else initial[first + d] for d in range(len(layer))]
+            outputs = [lane.forward(x, s, packing, self._flip) for lane, s in zip(layer, states, strict=True)]
+            x = outputs[0] if len(outputs) == 1 else array_module(x).concatenate(outputs, axis=1)
+        return x
+
+    def backward(
+        self, dy: Array | None, dlast: Sequence[Sequence[Array | None]], need_dx: bool
+    ) -> tuple[Array | None, list[States]]:
+        """Overwrite `grads`; return the gradients of the rows x and of every lane's initial states."""
+        dinitial: list[States] = []
+        for k, layer in reversed(list(enumerate(self.lanes))):
+            parts = [None] * len(layer) if dy is None else array_module(dy).split(dy, len(layer), axis=1)
+            last = dlast[k * len(layer) : (k + 1) * len(layer)]
+            got = [
+                lane.backward(part, d, self._flip, need_dx or k > 0)
+                for lane, part, d in zip(layer, parts, last, strict=True)
+            ]
+            dinitial[:0] = [states for _, states in got]
+            dx = [d for d, _ in got if d is not None]
+            dy = None if not dx else self.dropout.backward(dx[0] if len(dx) == 1 else dx[0] + dx[1], self._masks[k])
+        return dy, dinitial
+
+    def _lay_out(self, packing: Packing, xp: ModuleType) -> None:
+        if self._packing is not packing:
+            self._packing, self._flip = packing, None
+        if self._flip is None and len(self.lanes[0]) > 1:
+            self._flip = xp.asarray(reversed_rows(packing))
+
+
+def reversed_rows(packing: Packing) -> np.ndarray:
+    """Return (N,) where each packed row goes when every sequence is reversed within its own length.
+
+    The same index takes the rows back.
+
+    >>> packing = Packing([1, 3])
+    >>> reversed_rows(packing)          # rows are b0, a0, b1, b2 for a of length 1 and b of length 3
+    array([3, 1, 2, 0])
+    """
+    sizes, offsets = np.asarray(packing.batch_sizes, np.intp), np.asarray(packing.offsets, np.intp)
+    time = np.repeat(np.arange(len(sizes)), sizes)
+    column = np.arange(packing.rows) - offsets[time]
+    flipped: np.ndarray = offsets[packing.lengths[packing.order][column] - 1 - time] + column
+    return flipped
