@@ -25,7 +25,7 @@ CHANGES: list[tuple[str, Any, str]] = [
     ("training.schedule_floor", 1.5, "must be at least 0 and at most 1, not 1.5"),
     ("model.word_dropout", 1, "model.word_dropout must be at least 0 and below 1, not 1.0"),
     ("model.word_dropout", -0.1, "model.word_dropout must be at least 0 and below 1, not -0.1"),
-    ("model.cell", "lstm", "must be one of LSTM, GRU, GRU-before, RNN or module:Class, not 'lstm'"),
+    ("model.cell", "lstm", "must be one of RNN, LSTM, GRU, GRU-before.* or module:Class, not 'lstm'"),
     ("model.cell", "a module:Class", "module:Class, not 'a module:Class'"),
     ("text.max_length", 2, "text.max_length must be at least 3, not 2"),
     ("text.keep_one_letter", 1, "text.keep_one_letter must be true or false, not 1"),
