@@ -42,7 +42,7 @@ def main() -> None:
     sys.path.insert(0, "")  # so that --cells mymodule:MyCell finds a module in the folder where one stands
     try:
         app([argument for argument in sys.argv[1:] if argument != "--debug"])
-    except (CaptioningError, EncoderError, OSError, ArithmeticError, RuntimeError, ValueError, TypeError) as error:
+    except (CaptioningError, EncoderError, OSError, ArithmeticError, RuntimeError, ValueError) as error:
         if "--debug" in sys.argv:
             raise
         err.print(f"error: {_said(error)}", markup=False)
