@@ -68,12 +68,12 @@ class Checkpoint:
 
     def model(self, device: str = "cpu") -> Captioner:
         """Return the model with its best parameters."""
-        vectors = np.zeros((len(self.vocabulary), self.recipe.embedding.size), np.float32)
-        model = Captioner(self.recipe, len(self.vocabulary), self.features.size, vectors, device=device)
-        stored = self.tensors("model")
-        for home in (model.params, model.constants):
-            home.assign({name: model.xp.asarray(_taken(stored, name, self.path)) for name in home})
-        return model
+        try:
+            return Captioner(
+                self.recipe, len(self.vocabulary), self.features.size, device=device, tensors=self.tensors("model")
+            )
+        except (CaptioningError, ValueError) as error:
+            raise CaptioningError(f"{self.path}: {error}") from error
 
     def tensors(self, part: str) -> dict[str, np.ndarray[Any, Any]]:
         """Return the tensors of `model`, `last` or `optimiser`, by name."""
@@ -158,9 +158,3 @@ def _opened(path: Path) -> Any:
         return safe_open(path, framework="numpy")
     except (SafetensorError, OSError) as error:
         raise CaptioningError(f"{path}: expected a whole safetensors file; {error}") from error
-
-
-def _taken(stored: Mapping[str, Any], name: str, path: Path | None) -> Any:
-    if name not in stored:
-        raise CaptioningError(f"{path}: the tensor {name!r} is missing")
-    return stored[name]

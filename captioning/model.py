@@ -77,6 +77,7 @@ class Captioner:
     vectors : (words, size) first values of the embedding; needed if the recipe says 'glove'.
     dtype : float32, or float64 for gradient checks.
     device : 'cpu' or 'cuda'.
+    tensors : every parameter and constant of a trained model, by name, in place of first values.
 
     Attributes
     ----------
@@ -92,6 +93,7 @@ class Captioner:
         vectors: np.ndarray[Any, Any] | None = None,
         dtype: DTypeLike = np.float32,
         device: str = "cpu",
+        tensors: Mapping[str, np.ndarray[Any, Any]] | None = None,
     ) -> None:
         model, size, seed = recipe.model, recipe.embedding.size, recipe.training.seed
         self.xp = module_for(device)
@@ -111,7 +113,10 @@ class Captioner:
         self.params = Params(join(parts), dtype, self.xp)
         self.constants = Params(join(fixed), dtype, self.xp)
         self.grads = self.params.like()
-        self._initialise(seed, vectors, glove=recipe.embedding.vectors == "glove")
+        if tensors is None:
+            self._initialise(seed, vectors, glove=recipe.embedding.vectors == "glove")
+        else:
+            self._assign(tensors)
         self._p = {part: {**self.params.scope(part), **self.constants.scope(part)} for part in (*parts, *fixed)}
         self._g = {part: self.grads.scope(part) for part in parts}
         self._memory = Workspace(dtype, self.xp)
@@ -138,6 +143,13 @@ class Captioner:
                 f"the recipe needs GloVe vectors of shape {table.shape}, got {got}: give --glove FILE"
             )
         table[...] = self.xp.asarray(vectors)
+
+    def _assign(self, tensors: Mapping[str, np.ndarray[Any, Any]]) -> None:
+        for home in (self.params, self.constants):
+            missing = [name for name in home if name not in tensors]
+            if missing:
+                raise CaptioningError(f"a trained model needs every tensor; missing: {', '.join(missing)}")
+            home.assign({name: self.xp.asarray(tensors[name]) for name in home})
 
     def parameter_counts(self) -> dict[str, int]:
         """Return how many parameters each part has, a frozen embedding among them, and the 'total'."""
