@@ -28,14 +28,14 @@ from typing import TypedDict, Unpack
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore import cells, sequence
-from rnncore.array import Array, array_module, check_float, check_shape, module_for
+from rnncore import cells
+from rnncore.array import Array, array_module, check_float, module_for
 from rnncore.cells.base import Cell
-from rnncore.layers import Dropout
-from rnncore.packing import Packing
+from rnncore.layout import Layout, join_states, split_states
 from rnncore.params import Initialiser
 from rnncore.sequence import Lengths
-from rnncore.stack import Stack
+from rnncore.stack import Draw, Rates, Stack
+from rnncore.stream import Stepper
 from rnncore.trace import Trace
 
 Initialisers = Initialiser | Mapping[str, Initialiser]
@@ -47,6 +47,7 @@ class Options(TypedDict, total=False):
     layers: int
     bidirectional: bool
     dropout: float
+    dropconnect: float
     batch_first: bool
     initialisers: Initialisers | None
     seed: int
@@ -64,12 +65,14 @@ class Recurrent:
     layers : how many, one above the other.
     bidirectional : whether each layer also runs every sequence from its own last step to its first. Outputs of both
         directions lie beside one another, forward first: R·H numbers with R = 2 directions, else R = 1.
-    dropout : rate of the zeros between layers while `training`, one mask a step (Zaremba, Sutskever & Vinyals 2014,
-        section 3.1); not before the first layer, nor after the last.
+    dropout : rate of the zeros between layers while `training`, a mask a step (Zaremba, Sutskever & Vinyals 2014,
+        section 3.2); not before the first layer, nor after the last.
+    dropconnect : rate of the zeros in every U while `training`, one mask for all steps and sequences of a pass
+        (Merity, Keskar & Socher 2018, section 2; after Wan et al. 2013). What is left is scaled by 1 / (1 - rate).
     batch_first : whether x, output and their gradients are (B, T, ...) instead of (T, B, ...); states never are.
     initialisers : in place of the cell's own: one for all parameters, such as `params.uniform(hidden_size**-0.5)`,
         which is PyTorch's; or by name, "U" for the U of every layer and direction, "layer1.U" for one.
-    seed : of the first values and of dropout: equal seeds give equal layers on every device.
+    seed : of the first values and of all noise: equal seeds give equal layers on every device.
     dtype : float32 or float64; inputs must have the same.
     device : 'cpu' (NumPy) or 'cuda' (CuPy).
 
@@ -80,8 +83,9 @@ class Recurrent:
     traces : of the last call, for every layer a tuple of its directions: every gate and state (h, c) at every step,
         and after `backward` their gradients. That of a reverse direction has the steps in the order in which it ran.
     trace : that of the last layer, forward direction.
-    training : whether dropout acts, at first True; set it to False to evaluate.
-    dropout : its generator's `state()` can be saved, and set by `set_state`, for an exact resume.
+    training : whether there is noise, at first True; set it to False to evaluate.
+    passes : how many calls have been made in training. The noise of a call depends on `seed` and this number alone,
+        so to save it and to set it again is all that an exact resume needs.
     """
 
     def __init__(
@@ -93,6 +97,7 @@ class Recurrent:
         layers: int = 1,
         bidirectional: bool = False,
         dropout: float = 0.0,
+        dropconnect: float = 0.0,
         batch_first: bool = False,
         initialisers: Initialisers | None = None,
         seed: int = 0,
@@ -102,31 +107,20 @@ class Recurrent:
         if input_size < 1 or hidden_size < 1 or layers < 1:
             got = f"{input_size}, {hidden_size} and {layers}"
             raise ValueError(f"input_size, hidden_size and layers must be at least 1, got {got}")
-        if dropout and layers == 1:
-            raise ValueError(f"dropout={dropout} acts between layers, and there is one; use rnncore.Dropout around it")
+        _check_rates(dropout, dropconnect, layers, cell)
         self.cell, self.input_size, self.hidden_size, self.layers = cell, input_size, hidden_size, layers
-        self.directions, self.batch_first = 2 if bidirectional else 1, batch_first
-        self.dropout = Dropout(dropout, int(np.random.SeedSequence([seed, 1]).generate_state(1)[0]))
-        xp = module_for(device)
-        self.stack = Stack(cell, input_size, hidden_size, layers, self.directions, self.dropout, dtype, xp)
+        self.directions, self.batch_first, self.seed = 2 if bidirectional else 1, batch_first, seed
+        self.training, self.passes = True, 0
+        rates, xp = Rates(dropout, dropconnect), module_for(device)
+        self.stack = Stack(cell, input_size, hidden_size, layers, self.directions, rates, dtype, xp)
         self.params, self.grads = self.stack.params, self.stack.grads
         self.params.initialise(_by_full_name(self.params, cell, initialisers), seed)
-        self._packing: Packing | None = None
-        self._padded = False
-
-    @property
-    def training(self) -> bool:
-        """Whether dropout acts."""
-        return self.stack.training
-
-    @training.setter
-    def training(self, value: bool) -> None:
-        self.stack.training = value
+        self._layout: Layout | None = None
 
     @property
     def traces(self) -> tuple[tuple[Trace, ...], ...]:
         """Everything that happened in the last call: for every layer a tuple of its directions."""
-        if self._packing is None:
+        if self._layout is None:
             raise RuntimeError("there is no trace yet: call the layer on x first")
         return tuple(tuple(lane.trace for lane in layer if lane.trace is not None) for layer in self.stack.lanes)
 
@@ -143,7 +137,8 @@ class Recurrent:
         Parameters
         ----------
         x : (T, B, D), or (B, T, D) with batch_first; or, if `lengths` is a `Packing`, its rows (N, D). NaN and
-            infinity are refused, but in the padding anything may stand.
+            infinity are refused, but in the padding anything may stand. Without padding the layer keeps a view of x
+            until `backward`: do not change it in between.
         state : the initial states: (h, c) for an LSTM, (h,) or h itself for the others; zeros when None. Each is
             (B, H) for one layer in one direction, else (layers·R, B, H): layer 0 forward, layer 0 reverse, layer 1 ...
         lengths : (B,) how many steps of each sequence are real; all T when None.
@@ -160,16 +155,29 @@ class Recurrent:
         ValueError, TypeError
             If shapes, precision or values do not fit; the message says which argument, and what was expected.
         """
+        return self.run(x, state, lengths, self.next_draw())
+
+    def next_draw(self) -> Draw | None:
+        """Return the random numbers of the next pass, None when not training; every call counts as a pass."""
+        if not self.training:
+            return None
+        self.passes += 1
+        return Draw((self.seed, 1, self.passes))
+
+    def run(
+        self, x: Array, state: Array | Sequence[Array] | None, lengths: Lengths, draw: Draw | None
+    ) -> tuple[Array, tuple[Array, ...]]:
+        """Run over a batch with given random numbers, without any if `draw` is None; else as a call of the layer."""
         check_float("x", x, self.params.flat.dtype)
-        packing, rows = self._pack(x, lengths)
+        layout = Layout.of(x, self.input_size, lengths, self.batch_first)
+        rows = layout.rows("x", x, "D", self.input_size)
         if not bool(array_module(x).isfinite(rows).all()):
             raise ValueError("x: expected finite numbers, got NaN or infinity; look at where x comes from")
-        initial = None if state is None else self._lanes_of("state", state, packing.batch)
-        self._packing, self._padded = None, not isinstance(lengths, Packing)
-        output = self.stack.forward(rows, initial, packing)
-        self._packing = packing
-        last = [lane.trace.last for layer in self.stack.lanes for lane in layer if lane.trace is not None]
-        return self._unpack(output), self._joined(last)
+        initial = None if state is None else self._split("state", state, layout)
+        self._layout = None  # until it has run, there is nothing to go back through
+        output = self.stack.forward(rows, initial, layout.packing, draw)
+        self._layout = layout
+        return layout.restore(output), join_states([trace.last for layer in self.traces for trace in layer])
 
     def backward(
         self,
@@ -189,21 +197,20 @@ class Recurrent:
         dx : shaped as x, zero in the padding; None unless `need_dx`.
         dstate : the gradients of the initial states, shaped as they.
         """
-        if self._packing is None:
+        layout = self._layout
+        if layout is None:
             raise RuntimeError("backward needs a forward pass: call the layer on x first")
-        lanes = self.layers * self.directions
-        nothing: list[list[Array | None]] = [[None] * len(self.cell.state)] * lanes
-        dlast = nothing if dstate is None else self._lanes_of("dstate", dstate, self._packing.batch)
         rows = None
         if doutput is not None:
             check_float("doutput", doutput, self.params.flat.dtype)
-            rows = self._rows("doutput", doutput, self._packing, self.directions * self.trace.state_rows.shape[1])
+            rows = layout.rows("doutput", doutput, "R·H", self.stack.output_size)
+        dlast = self._split("dstate", [None] * len(self.cell.state) if dstate is None else dstate, layout)
         dx, dinitial = self.stack.backward(rows, dlast, need_dx)
-        return None if dx is None else self._unpack(dx), self._joined(dinitial)
+        return None if dx is None else layout.restore(dx), join_states(dinitial)
 
-    def stepper(self, batch: int = 1, state: Sequence[Array] | None = None) -> sequence.Stepper:
-        """Return a `Stepper`: one step at a time with carried state."""
-        return sequence.Stepper(self.cell, self.stack.lanes[0][0].weights, batch, state)
+    def stepper(self, batch: int = 1, state: Array | Sequence[Array] | None = None) -> Stepper:
+        """Return a `rnncore.stream.Stepper`: one step at a time through all layers, with carried state."""
+        return Stepper(self, batch, state)
 
     def __repr__(self) -> str:
         shape = f"{self.input_size}, {self.hidden_size}"
@@ -211,56 +218,9 @@ class Recurrent:
         shape += ", bidirectional" if self.directions > 1 else ""
         return f"{type(self).__name__}({shape}): {self.params.size:,} parameters"
 
-    def _pack(self, x: Array, lengths: Lengths) -> tuple[Packing, Array]:
-        """Return the packing of x and its rows."""
-        if isinstance(lengths, Packing):
-            check_shape("x", x, {"N": lengths.rows, "D": self.input_size})
-            return lengths, x
-        axes = ("B", "T") if self.batch_first else ("T", "B")
-        check_shape("x", x, {axes[0]: None, axes[1]: None, "D": self.input_size})
-        padded = x.swapaxes(0, 1) if self.batch_first else x
-        steps, batch = padded.shape[:2]
-        packing = Packing.dense(steps, batch) if lengths is None else _packing(lengths, steps, batch)
-        return packing, packing.pack(padded)
-
-    def _rows(self, name: str, x: Array, packing: Packing, size: int) -> Array:
-        """Return the rows of what the caller laid out as x."""
-        if not self._padded:
-            check_shape(name, x, {"N": packing.rows, "R·H": size})
-            return x
-        axes = {"T": packing.steps, "B": packing.batch}
-        check_shape(name, x, {**(dict(reversed(axes.items())) if self.batch_first else axes), "R·H": size})
-        return packing.pack(x.swapaxes(0, 1) if self.batch_first else x)
-
-    def _unpack(self, rows: Array) -> Array:
-        """Return rows laid out as the caller laid out x, never a view of a Trace."""
-        xp = array_module(rows)
-        if not self._padded or self._packing is None:
-            return rows.copy()
-        padded = self._packing.unpack(rows)
-        padded = xp.ascontiguousarray(padded.swapaxes(0, 1)) if self.batch_first else padded
-        return padded.copy() if xp.may_share_memory(padded, rows) else padded
-
-    def _lanes_of(self, name: str, state: Array | Sequence[Array | None], batch: int) -> list[list[Array]]:
-        """Return for every lane its states, (B, H) each, of the caller's (layers·R, B, H)."""
-        given = list(state) if isinstance(state, tuple | list) else [state]
-        names, lanes = self.cell.state, self.layers * self.directions
-        if len(given) != len(names):
-            raise ValueError(f"{name}: expected {len(names)} arrays ({', '.join(names)}), got {len(given)}")
-        out: list[list[Array]] = [[] for _ in range(lanes)]
-        for part, array in zip(names, given, strict=True):
-            if array is not None:
-                expected = {"B": batch, "H": None} if lanes == 1 else {"layers·R": lanes, "B": batch, "H": None}
-                check_shape(f"{name} {part}", array, expected)
-            for k in range(lanes):
-                out[k].append(array if array is None or lanes == 1 else array[k])
-        return out
-
-    def _joined(self, lanes: Sequence[Sequence[Array]]) -> tuple[Array, ...]:
-        """Return the states of all lanes as the caller knows them."""
-        if len(lanes) == 1:
-            return tuple(lanes[0])
-        return tuple(array_module(*parts).stack(parts) for parts in zip(*lanes, strict=True))
+    def _split(self, name: str, states: Array | Sequence[Array | None], layout: Layout) -> list[list[Array | None]]:
+        lanes, batch = self.layers * self.directions, layout.packing.batch
+        return split_states(name, states, self.cell.state, lanes, self.params.flat, batch)
 
 
 class LSTM(Recurrent):
@@ -298,11 +258,14 @@ class RNN(Recurrent):
         super().__init__(cells.RNN(), input_size, hidden_size, **options)
 
 
-def _packing(lengths: Sequence[int] | np.ndarray, steps: int, batch: int) -> Packing:
-    if np.shape(lengths) != (batch,):
-        got = len(lengths) if np.ndim(lengths) == 1 else lengths
-        raise ValueError(f"lengths: expected one for each of the B={batch} sequences, got {got}")
-    return Packing(lengths, steps)
+def _check_rates(dropout: float, dropconnect: float, layers: int, cell: Cell) -> None:
+    for name, rate in (("dropout", dropout), ("dropconnect", dropconnect)):
+        if not 0 <= rate < 1:
+            raise ValueError(f"{name}: expected a rate from 0 to below 1, got {rate}")
+    if dropout and layers == 1:
+        raise ValueError(f"dropout={dropout} acts between layers, and there is one; use rnncore.Dropout around it")
+    if dropconnect and "U" not in cell.shapes(1, 1):
+        raise ValueError(f"dropconnect={dropconnect} acts on U, which {type(cell).__name__} does not have")
 
 
 def _by_full_name(

@@ -7,6 +7,7 @@ unpacked once. A `Lane` is one layer in one direction; a `Stack` is all of them,
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from types import ModuleType
 
 import numpy as np
@@ -21,7 +22,43 @@ from rnncore.params import Params
 from rnncore.trace import Trace
 
 #: The states of one lane, or their gradients, (B, H) each.
-States = Sequence[Array]
+States = Sequence[Array | None]
+
+
+@dataclass(frozen=True)
+class Rates:
+    """How much noise there is while training; all of it is exact in backward.
+
+    dropout : of the outputs between layers, a mask a step.
+    dropconnect : of the entries of every U, a mask a pass.
+    """
+
+    dropout: float = 0.0
+    dropconnect: float = 0.0
+
+
+@dataclass(frozen=True)
+class Draw:
+    """Which random numbers a pass gets: equal draws give equal masks.
+
+    key : one or more integers; masks that hold for a whole pass depend on it alone.
+    start : the step of the whole sequence at which this pass begins; masks of a step depend on it too.
+    """
+
+    key: tuple[int, ...]
+    start: int = 0
+
+    def of_pass(self, kind: int, lane: int) -> int:
+        """Return the seed of a mask that is the same at every step."""
+        return _seed(*self.key, kind, lane)
+
+    def of_steps(self, kind: int, lane: int) -> int:
+        """Return the seed of masks that differ from step to step."""
+        return _seed(*self.key, kind, lane, self.start)
+
+
+def _seed(*key: int) -> int:
+    return int(np.random.SeedSequence(key).generate_state(1, np.uint64)[0])
 
 
 class Lane:
@@ -38,20 +75,30 @@ class Lane:
         self.grads = {n: grads[f"{name}.{n}"] for n in own}
         self.reverse = name.endswith(".reverse")
         self.trace: Trace | None = None
+        self._used = self.weights
+        self._mask: Array | None = None
 
-    def forward(self, x: Array, initial: States | None, packing: Packing, flip: Array) -> Array:
-        """Return the output rows (N, H) of the rows x (N, D)."""
+    def forward(
+        self, x: Array, initial: States | None, packing: Packing, flip: Array, dropconnect: Dropout | None
+    ) -> Array:
+        """Return the output rows (N, H) of the rows x (N, D); `dropconnect` draws a mask for U."""
+        self._used, self._mask = self.weights, None
+        if dropconnect is not None:
+            U, self._mask = dropconnect.forward(self.weights["U"])
+            self._used = self.weights | {"U": U}
         rows = x[flip] if self.reverse else x
-        self.trace = sequence.forward(self.cell, self.weights, rows, initial, packing, self.trace)
+        self.trace = sequence.forward(self.cell, self._used, rows, initial, packing, self.trace)
         return self.trace.output[flip] if self.reverse else self.trace.output
 
     def backward(
-        self, dy: Array | None, dlast: Sequence[Array | None], flip: Array, need_dx: bool
-    ) -> tuple[Array | None, States]:
+        self, dy: Array | None, dlast: States, flip: Array, need_dx: bool
+    ) -> tuple[Array | None, tuple[Array, ...]]:
         """Overwrite `grads`; return the gradients of the rows x and of the initial states."""
         assert self.trace is not None
         dh = dy[flip] if self.reverse and dy is not None else dy
-        got = sequence.backward(self.cell, self.weights, self.trace, dh, dlast, self.grads, need_dx)
+        got = sequence.backward(self.cell, self._used, self.trace, dh, dlast, self.grads, need_dx)
+        if self._mask is not None:
+            self.grads["U"] *= self._mask
         return (got.x[flip] if self.reverse and got.x is not None else got.x), got.initial
 
 
@@ -64,8 +111,7 @@ class Stack:
     ----------
     params, grads : of all lanes, "layer0.W", "layer0.reverse.W", "layer1.W", ...
     lanes : a tuple of its directions for every layer.
-    dropout : what lies between the layers; it holds the generator, whose `state` can be saved.
-    training : whether dropout acts.
+    output_size : R·H, the numbers that the last layer puts out.
     """
 
     def __init__(
@@ -75,17 +121,18 @@ class Stack:
         hidden_size: int,
         layers: int,
         directions: int,
-        dropout: Dropout,
+        rates: Rates,
         dtype: DTypeLike,
         xp: ModuleType,
     ) -> None:
-        self.cell, self.dropout, self.training = cell, dropout, True
+        self.cell, self.rates = cell, rates
+        self.output_size = directions * hidden_size
         names = [[f"layer{k}{way}" for way in ("", ".reverse")[:directions]] for k in range(layers)]
         shapes: dict[str, tuple[int, ...]] = {}
         for k, layer in enumerate(names):
-            size = directions * hidden_size if k else input_size
+            own = cell.shapes(self.output_size if k else input_size, hidden_size)
             for name in layer:
-                shapes |= {f"{name}.{n}": shape for n, shape in cell.shapes(size, hidden_size).items()}
+                shapes |= {f"{name}.{n}": shape for n, shape in own.items()}
         self.params = Params(shapes, dtype, xp)
         self.grads = self.params.like()
         self.lanes = tuple(tuple(Lane(n, cell, self.params, self.grads) for n in layer) for layer in names)
@@ -93,24 +140,30 @@ class Stack:
         self._packing: Packing | None = None
         self._flip: Array = None
 
-    def forward(self, x: Array, initial: Sequence[States] | None, packing: Packing) -> Array:
-        """Return the output rows (N, directions·H) of the rows x (N, D); `initial` has the states of every lane."""
+    def forward(self, x: Array, initial: Sequence[States] | None, packing: Packing, draw: Draw | None) -> Array:
+        """Return the output rows (N, R·H) of the rows x (N, D).
+
+        initial : the states of every lane, zeros when None. draw : of the noise; None is inference, without any.
+        """
         self._lay_out(packing, array_module(x))
         self._masks = []
         for k, layer in enumerate(self.lanes):
-            x, mask = self.dropout.forward(x, self.training and k > 0)
+            mask = None
+            if draw and k and self.rates.dropout:
+                x, mask = Dropout(self.rates.dropout, draw.of_steps(0, k)).forward(x)
             self._masks.append(mask)
-            first = k * len(layer)
-            states = [None if initial is None else initial[first + d] for d in range(len(layer))]
-            outputs = [lane.forward(x, s, packing, self._flip) for lane, s in zip(layer, states, strict=True)]
+            outputs = []
+            for d, lane in enumerate(layer, start=k * len(layer)):
+                noise = Dropout(self.rates.dropconnect, draw.of_pass(1, d)) if draw and self.rates.dropconnect else None
+                outputs.append(lane.forward(x, initial and initial[d], packing, self._flip, noise))
             x = outputs[0] if len(outputs) == 1 else array_module(x).concatenate(outputs, axis=1)
         return x
 
     def backward(
-        self, dy: Array | None, dlast: Sequence[Sequence[Array | None]], need_dx: bool
-    ) -> tuple[Array | None, list[States]]:
+        self, dy: Array | None, dlast: Sequence[States], need_dx: bool
+    ) -> tuple[Array | None, list[tuple[Array, ...]]]:
         """Overwrite `grads`; return the gradients of the rows x and of every lane's initial states."""
-        dinitial: list[States] = []
+        dinitial: list[tuple[Array, ...]] = []
         for k, layer in reversed(list(enumerate(self.lanes))):
             parts = [None] * len(layer) if dy is None else array_module(dy).split(dy, len(layer), axis=1)
             last = dlast[k * len(layer) : (k + 1) * len(layer)]
@@ -120,7 +173,9 @@ class Stack:
             ]
             dinitial[:0] = [states for _, states in got]
             dx = [d for d, _ in got if d is not None]
-            dy = None if not dx else self.dropout.backward(dx[0] if len(dx) == 1 else dx[0] + dx[1], self._masks[k])
+            dy = None if not dx else sum(dx[1:], start=dx[0])
+            if dy is not None and self._masks[k] is not None:
+                dy *= self._masks[k]
         return dy, dinitial
 
     def _lay_out(self, packing: Packing, xp: ModuleType) -> None:

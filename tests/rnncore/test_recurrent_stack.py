@@ -14,9 +14,10 @@ from rnncore.stack import reversed_rows
 from tests.rnncore import reference
 
 KINDS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
-LENGTHS = {"full": None, "mixed": (4, 0, 2)}
+LENGTHS = {"full": None, "mixed": (3, 0, 2)}
 #: Layers, both directions, lengths, batch first, dropout, which lies between layers.
-COMBINATIONS = [c for c in product((1, 2, 3), (False, True), LENGTHS, (False, True), (0.0, 0.4)) if c[0] > 1 or not c[4]]
+EVERYTHING = product((1, 2, 3), (False, True), LENGTHS, (False, True), (0.0, 0.4))
+COMBINATIONS = [c for c in EVERYTHING if c[0] > 1 or not c[4]]
 
 
 def backwards(x: Any, lengths: Any) -> Any:
@@ -72,7 +73,7 @@ def problem(kind: str, combination: Any) -> tuple[Recurrent, Any, list[Any], Any
         2, 2, layers=layers, bidirectional=bidirectional, batch_first=batch_first, dtype=np.float64, **options
     )
     layer.params.flat[...] = rng.normal(0, 0.6, layer.params.size)
-    shape = (3, 4) if batch_first else (4, 3)
+    shape = (3, 3)
     lanes = layers * layer.directions
     states = [rng.normal(size=(3, 2) if lanes == 1 else (lanes, 3, 2)) for _ in layer.cell.state]
     weights = [rng.normal(size=s.shape) for s in states]
@@ -82,10 +83,9 @@ def problem(kind: str, combination: Any) -> tuple[Recurrent, Any, list[Any], Any
 
 def check(layer: Recurrent, x: Any, states: list[Any], lengths: Any, doutput: Any, dlast: list[Any]) -> float:
     """Hold every gradient to differences, with the same dropout masks in every pass."""
-    start = layer.dropout.state()
 
     def loss() -> float:
-        layer.dropout.set_state(start)
+        layer.passes = 3
         output, last = layer(x, states, lengths)
         return float((output * doutput).sum() + sum((s * d).sum() for s, d in zip(last, dlast, strict=True)))
 
@@ -120,7 +120,14 @@ def test_a_lane_that_forgets_to_turn_its_gradient_round_is_caught() -> None:
 
 def test_masks_that_backward_does_not_know_are_caught() -> None:
     layer, *rest = problem("GRU", (2, False, "full", False, 0.4))
-    layer.dropout.backward = lambda dy, mask, out=None: dy  # type: ignore[method-assign]
+    forward = layer.stack.forward
+
+    def forgetful(*args: Any) -> Any:
+        output = forward(*args)
+        layer.stack._masks = [None, None]
+        return output
+
+    layer.stack.forward = forgetful  # type: ignore[method-assign]
     with pytest.raises(GradientError):
         check(layer, *rest)
 
@@ -198,15 +205,57 @@ def test_dropout_acts_between_layers_while_training_and_is_seeded() -> None:
     first, again, other = (layer(x)[0] for layer in layers)
     np.testing.assert_array_equal(first, again)
     assert not np.allclose(first, other)
-    kept = layers[0].dropout.state()
+    kept = layers[0].passes
     second = layers[0](x)[0]
     assert not np.array_equal(first, second)
-    layers[0].dropout.set_state(kept)
+    layers[0].passes = kept
     np.testing.assert_array_equal(layers[0](x)[0], second)
     plain = LSTM(3, 8, layers=2, seed=3)
     layers[0].training = False
     np.testing.assert_array_equal(layers[0](x)[0], plain(x)[0])
     np.testing.assert_array_equal(layers[0].traces[0][0]["h"], plain.traces[0][0]["h"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_with_dropconnect(kind: str) -> None:
+    layer, *rest = problem(kind, (2, True, "mixed", False, 0.4))
+    noisy = KINDS[kind](2, 2, layers=2, bidirectional=True, dropout=0.4, dropconnect=0.3, dtype=np.float64)
+    noisy.params.flat[...] = layer.params.flat
+    assert check(noisy, *rest) < 1e-8
+
+
+def test_dropconnect_is_inverted_dropout_of_every_u_for_the_whole_pass() -> None:
+    layer = GRU(3, 20, layers=2, dropconnect=0.5, dtype=np.float64)
+    x = np.random.default_rng(0).normal(size=(6, 4, 3))
+    output, _ = layer(x)
+    layer.backward(output)
+    plain = GRU(3, 20, layers=2, dtype=np.float64)
+    plain.params.assign(layer.params)
+    for k in range(2):
+        U = plain.params[f"layer{k}.U"]
+        gone = layer.grads[f"layer{k}.U"] == 0  # what is dropped has no gradient
+        assert 0.4 < gone.mean() < 0.6
+        U[...] = np.where(gone, 0, 2 * U)
+    np.testing.assert_allclose(plain(x)[0], output, atol=1e-14)
+    assert not np.allclose(layer(x)[0], output)
+    layer.training = False
+    np.testing.assert_array_equal(layer(x)[0], GRU(3, 20, layers=2, dtype=np.float64)(x)[0])
+
+
+def test_a_gradient_of_u_without_its_mask_is_caught() -> None:
+    layer, *rest = problem("RNN", (1, False, "full", False, 0.0))
+    noisy = RNN(2, 2, dropconnect=0.5, dtype=np.float64)
+    noisy.params.flat[...] = layer.params.flat
+    lane = noisy.stack.lanes[0][0]
+    whole = lane.backward
+
+    def forgetful(*args: Any) -> Any:
+        lane._mask = None
+        return whole(*args)
+
+    lane.backward = forgetful  # type: ignore[method-assign]
+    with pytest.raises(GradientError):
+        check(noisy, *rest)
 
 
 def test_every_state_of_every_lane_is_in_the_traces() -> None:
@@ -260,6 +309,8 @@ def test_bad_arguments_are_named() -> None:
         LSTM(3, 4, layers=0)
     with pytest.raises(ValueError, match="acts between layers, and there is one"):
         LSTM(3, 4, dropout=0.5)
+    with pytest.raises(ValueError, match="dropconnect: expected a rate from 0 to below 1, got 1"):
+        LSTM(3, 4, dropconnect=1)
     with pytest.raises(ValueError, match=r"state h: expected the shape \(layers·R=2, B=2, H\), got \(2, 4\)"):
         deep(x, [np.zeros((2, 4), np.float32)] * 2)
     with pytest.raises(ValueError, match=r"state: expected 2 arrays \(h, c\), got 1"):

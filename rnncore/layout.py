@@ -1,0 +1,85 @@
+"""Between the arrays that a caller has and what a stack works on: padded batches and rows, joined states and lanes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from rnncore.array import Array, array_module, check_float, check_shape
+from rnncore.packing import Packing
+from rnncore.sequence import Lengths
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a caller laid out x: padded (T, B, D), padded (B, T, D), or the rows (N, D) of a `Packing`."""
+
+    packing: Packing
+    padded: bool
+    batch_first: bool
+
+    @classmethod
+    def of(cls, x: Array, input_size: int, lengths: Lengths, batch_first: bool) -> Layout:
+        """Return the layout of x, whose shape is checked against `lengths`."""
+        if isinstance(lengths, Packing):
+            check_shape("x", x, {"N": lengths.rows, "D": input_size})
+            return cls(lengths, False, batch_first)
+        axes = ("B", "T") if batch_first else ("T", "B")
+        check_shape("x", x, {axes[0]: None, axes[1]: None, "D": input_size})
+        batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+        if lengths is None:
+            return cls(Packing.dense(steps, batch), True, batch_first)
+        if np.shape(lengths) != (batch,):
+            got = len(lengths) if np.ndim(lengths) == 1 else lengths
+            raise ValueError(f"lengths: expected one for each of the B={batch} sequences, got {got}")
+        return cls(Packing(lengths, steps), True, batch_first)
+
+    def rows(self, name: str, x: Array, axis: str, size: int) -> Array:
+        """Return the rows (N, size) of an array that is laid out as x; a view where that is possible."""
+        if not self.padded:
+            check_shape(name, x, {"N": self.packing.rows, axis: size})
+            return x
+        steps, batch = ("T", self.packing.steps), ("B", self.packing.batch)
+        first = (batch, steps) if self.batch_first else (steps, batch)
+        check_shape(name, x, {**dict(first), axis: size})
+        return self.packing.pack(x.swapaxes(0, 1) if self.batch_first else x)
+
+    def restore(self, rows: Array) -> Array:
+        """Return rows (N, size) laid out as x, zeros in the padding; always a new array, contiguous."""
+        if not self.padded:
+            return rows.copy()
+        padded = self.packing.unpack(rows)
+        if self.batch_first:
+            padded = padded.swapaxes(0, 1)
+        xp = array_module(rows)
+        return padded.copy() if self.packing.is_dense else xp.ascontiguousarray(padded)
+
+
+def split_states(
+    name: str, given: Array | Sequence[Array | None], states: Sequence[str], lanes: int, like: Array, batch: int
+) -> list[list[Array | None]]:
+    """Return for every lane its states, (B, H) each, of the caller's (lanes, B, H), or (B, H) of one lane.
+
+    The sizes H are left to the engine, which knows them by name.
+    """
+    arrays = list(given) if isinstance(given, tuple | list) else [given]
+    if len(arrays) != len(states):
+        raise ValueError(f"{name}: expected {len(states)} arrays ({', '.join(states)}), got {len(arrays)}")
+    out: list[list[Array | None]] = [[] for _ in range(lanes)]
+    for state, array in zip(states, arrays, strict=True):
+        if array is not None:
+            check_float(f"{name} {state}", array, like.dtype)
+            shape = {"B": batch, "H": None}
+            check_shape(f"{name} {state}", array, shape if lanes == 1 else {"layers·R": lanes, **shape})
+        for k in range(lanes):
+            out[k].append(array if array is None or lanes == 1 else array[k])
+    return out
+
+
+def join_states(lanes: Sequence[Sequence[Array]]) -> tuple[Array, ...]:
+    """Return every lane's states (B, H) as the caller knows them: (lanes, B, H), or (B, H) of one lane."""
+    if len(lanes) == 1:
+        return tuple(lanes[0])
+    return tuple(array_module(*parts).stack(parts) for parts in zip(*lanes, strict=True))
