@@ -8,6 +8,7 @@ from rnncore.optim import SGD, Adam, AdamW, clip_global_norm
 from rnncore.packing import Packing
 from rnncore.params import Params
 from rnncore.recurrent import GRU, LSTM, RNN, Recurrent
+from rnncore.regularise import Regulariser
 from rnncore.sequence import Stepper, backward, forward
 from rnncore.trace import Trace
 
@@ -25,6 +26,7 @@ __all__ = [
     "Packing",
     "Params",
     "Recurrent",
+    "Regulariser",
     "Stepper",
     "Trace",
     "backward",

@@ -14,6 +14,8 @@ from rnncore import sequence
 from rnncore.array import Array, array_module, to_host
 from rnncore.cells.base import Cell
 from rnncore.params import Params
+from rnncore.regularise import Regulariser
+from rnncore.trace import sizes_of
 
 
 class GradientError(AssertionError):
@@ -133,6 +135,7 @@ def check_cell(
     sizes: tuple[int, int, int, int] = (4, 3, 3, 5),
     lengths: Sequence[int] | None = None,
     seed: int = 0,
+    regulariser: Regulariser | None = None,
 ) -> Worst:
     """Hold a cell to the contract of `rnncore.cells.base.Cell`, its gradients to finite differences.
 
@@ -144,6 +147,7 @@ def check_cell(
     ----------
     sizes : T, B, D, H.
     lengths : the mixed lengths, (B,); made from `sizes` when None.
+    regulariser : noise under which the gradients are checked as well, its masks drawn by its seed.
 
     Returns
     -------
@@ -162,8 +166,8 @@ def check_cell(
     """
     T, B, _, _ = sizes
     mixed = list(lengths) if lengths is not None else [max(0, T - 2 * k) for k in range(B)][::-1]
-    found = [_check_gradients(cell, sizes, case, tolerance, seed) for case in (None, mixed)]
-    _check_stepping(cell, sizes, seed)
+    found = [_check_gradients(cell, sizes, case, tolerance, seed, regulariser) for case in (None, mixed)]
+    _check_stepping(cell, sizes, seed, None if regulariser is None else regulariser.seeded(None))
     return max(found, key=lambda w: w.error)
 
 
@@ -173,11 +177,17 @@ def _problem(cell: Cell, sizes: tuple[int, int, int, int], seed: int) -> tuple[P
     rng = np.random.default_rng(seed)
     p = Params(cell.shapes(D, H), np.float64)
     p.flat[...] = rng.normal(0, 0.5, p.size)
-    return p, rng.normal(size=(T, B, D)), [rng.normal(size=(B, H)) for _ in cell.state]
+    widths = sizes_of(cell, H)
+    return p, rng.normal(size=(T, B, D)), [rng.normal(size=(B, widths[name])) for name in cell.state]
 
 
 def _check_gradients(
-    cell: Cell, sizes: tuple[int, int, int, int], lengths: list[int] | None, tolerance: float, seed: int
+    cell: Cell,
+    sizes: tuple[int, int, int, int],
+    lengths: list[int] | None,
+    tolerance: float,
+    seed: int,
+    regulariser: Regulariser | None,
 ) -> Worst:
     p, x, initial = _problem(cell, sizes, seed)
     rng = np.random.default_rng(seed + 1)
@@ -185,10 +195,10 @@ def _check_gradients(
     dlast = [rng.normal(size=s.shape) for s in initial]
 
     def loss() -> float:
-        trace = sequence.forward(cell, p, x, initial, lengths)
+        trace = sequence.forward(cell, p, x, initial, lengths, regulariser=regulariser)
         return float((trace.output * dh).sum() + sum((s * d).sum() for s, d in zip(trace.last, dlast, strict=True)))
 
-    trace = sequence.forward(cell, p, x, initial, lengths)
+    trace = sequence.forward(cell, p, x, initial, lengths, regulariser=regulariser)
     unwritten = {name: np.full_like(value, np.nan) for name, value in p.items()}  # each must be overwritten
     got = sequence.backward(cell, p, trace, dh, dlast, unwritten)
     states = {f"initial {name}": s for name, s in zip(cell.state, initial, strict=True)}
@@ -201,13 +211,13 @@ def _check_gradients(
     return worst
 
 
-def _check_stepping(cell: Cell, sizes: tuple[int, int, int, int], seed: int) -> None:
+def _check_stepping(cell: Cell, sizes: tuple[int, int, int, int], seed: int, regulariser: Regulariser | None) -> None:
     p, x, initial = _problem(cell, sizes, seed)
-    whole = sequence.forward(cell, p, x, initial)
-    stepper = sequence.Stepper(cell, p, state=initial)
+    whole = sequence.forward(cell, p, x, initial, regulariser=regulariser)
+    stepper = sequence.Stepper(cell, p, state=initial, regulariser=regulariser)
     stepped = np.stack([stepper.step(x_t) for x_t in x])
-    first = sequence.forward(cell, p, x[:1], initial)
-    second = sequence.forward(cell, p, x[1:], first.last)
+    first = sequence.forward(cell, p, x[:1], initial, regulariser=regulariser)
+    second = sequence.forward(cell, p, x[1:], first.last, regulariser=regulariser)
     split = np.concatenate([first.output, second.output])
     for what, output in (("one step at a time", stepped), ("a run cut in two", split)):
         gap = float(np.abs(output - whole.output).max())

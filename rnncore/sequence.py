@@ -17,7 +17,8 @@ import numpy as np
 from rnncore.array import Array, array_module, check_float, check_shape, sum_over_rows
 from rnncore.cells.base import Cell, Weights
 from rnncore.packing import Packing
-from rnncore.trace import Trace
+from rnncore.regularise import Regulariser
+from rnncore.trace import Trace, sizes_of
 
 Lengths = Packing | Sequence[int] | np.ndarray[Any, Any] | None
 
@@ -47,6 +48,7 @@ def forward(
     initial: Sequence[Array] | None = None,
     lengths: Lengths = None,
     trace: Trace | None = None,
+    regulariser: Regulariser | None = None,
 ) -> Trace:
     """Run `cell` over a batch of sequences.
 
@@ -57,6 +59,7 @@ def forward(
     initial : the initial states, (B, H) each, in the order of `cell.state`; zeros when None.
     lengths : (B,) how many steps of each sequence are real, all T when None; or a `Packing`.
     trace : a Trace of an earlier pass, whose memory is used again: what it held is lost.
+    regulariser : zoneout and recurrent dropout; `backward` follows it by the masks in the Trace.
 
     Returns
     -------
@@ -77,6 +80,7 @@ def forward(
     trace.padded = x.ndim == 3
     trace.x = packing.pack(x) if trace.padded else x
     _set_initial(trace, initial)
+    trace.noise = noise = None if regulariser is None else regulariser.draw(cell, p, trace)
 
     small = packing.batch < _SMALL_BATCH
     Wx = xp.matmul(trace.x, p["W"].T) if small else None
@@ -88,7 +92,10 @@ def forward(
         else:
             xp.matmul(p["W"], trace.x[here].T, out=now.a)
             now.a[...] += bias
-        cell.step(p, now)
+        if noise is None:
+            cell.step(p, now)
+        else:
+            noise.step(cell, p, now, t)
         rows[here] = now.next[0].T
     return trace
 
@@ -101,6 +108,7 @@ def backward(
     dlast: Sequence[Array | None] | None = None,
     grads: dict[str, Array] | None = None,
     need_dx: bool = True,
+    keep_state_gradients: bool = False,
 ) -> Gradients:
     """Back-propagate through time over what `forward` left in `trace`.
 
@@ -110,20 +118,30 @@ def backward(
     dlast : the gradients of the last states, (B, H) each, in the order of `cell.state`; None is zero.
     grads : where to write the parameters' gradients; new arrays when None. They are overwritten, not added to.
     need_dx : whether the gradient of x is wanted; it costs one product.
+    keep_state_gradients : whether `trace.gradient("h")` and that of every other state is wanted; it costs a copy each.
     """
-    if type(cell) is not type(trace.cell):
+    if not _is_same(cell, trace.cell):
         ran, given = type(trace.cell).__name__, type(cell).__name__
         raise ValueError(f"backward needs the cell that ran forward, {ran}, got {given}")
-    packing, xp = trace.packing, trace.xp
+    packing, xp, noise = trace.packing, trace.xp, trace.noise
     rows = None if dh is None else _gradient_rows(trace, dh)
     dstate = _last_gradients(trace, dlast)
     da = trace.gradient_buffer()
+    reaching = trace.state_gradient_buffers() if keep_state_gradients else None
     for t in reversed(range(len(trace.now))):
         now, here = trace.now[t], slice(packing.offsets[t], packing.offsets[t + 1])
         running = tuple(d[:, : packing.batch_sizes[t]] for d in dstate)
         if rows is not None:
             running[0][...] += rows[here].T
-        cell.step_backward(p, now, running)
+        if reaching is not None:
+            kept = tuple(slabs[t] for slabs in reaching)
+            now = now._replace(reaching=kept)
+            for k, d in enumerate(running):
+                kept[k][...] = d
+        if noise is None:
+            cell.step_backward(p, now, running)
+        else:
+            noise.step_backward(cell, p, now, running, t)
         da[:, here] = now.da
 
     grads = {name: xp.empty_like(value) for name, value in p.items()} if grads is None else grads
@@ -143,24 +161,39 @@ class Stepper:
     Parameters
     ----------
     state : the states to start from, (B, H) each; zeros for `batch` sequences when None.
+    regulariser : without a seed, for the expectation of zoneout.
 
     The states after k calls are those of `forward` over the same k inputs. The arrays that `step` returns are new;
     `state` may be set at any time, to other sequences too, as beam search does.
     """
 
-    def __init__(self, cell: Cell, p: Weights, batch: int = 1, state: Sequence[Array] | None = None) -> None:
-        self.cell, self.p = cell, p
-        xp, dtype, hidden = array_module(p["W"]), p["W"].dtype, _hidden(cell, p)
+    def __init__(
+        self,
+        cell: Cell,
+        p: Weights,
+        batch: int = 1,
+        state: Sequence[Array] | None = None,
+        regulariser: Regulariser | None = None,
+    ) -> None:
+        if regulariser is not None and regulariser.seed is not None:
+            raise ValueError("regulariser: a Stepper is inference, which draws no masks; pass one with seed=None")
+        self.cell, self.p, self.regulariser = cell, p, regulariser
+        xp, dtype, sizes = array_module(p["W"]), p["W"].dtype, sizes_of(cell, _hidden(cell, p))
         if state is None:
-            state = [xp.zeros((batch, hidden), dtype) for _ in cell.state]
+            state = [xp.zeros((batch, sizes[name]), dtype) for name in cell.state]
         self.state: tuple[Array, ...] = tuple(state)
         self._trace: Trace | None = None
 
     def step(self, x: Array) -> Array:
         """Advance by one step with x (B, D) and return the output h, (B, H)."""
-        self._trace = forward(self.cell, self.p, x[None], self.state, trace=self._trace)
+        self._trace = forward(self.cell, self.p, x[None], self.state, None, self._trace, self.regulariser)
         self.state = self._trace.last
         return self.state[0]
+
+
+def _is_same(cell: Cell, other: Cell) -> bool:
+    """Whether two definitions are one: a cell's constructor may choose among equations."""
+    return cell is other or (type(cell) is type(other) and vars(cell) == vars(other))
 
 
 def _packing_of(x: Array, lengths: Lengths) -> Packing:
@@ -199,6 +232,12 @@ def _check(cell: Cell, p: Weights, x: Array) -> int:
     return hidden
 
 
+def _width(trace: Trace, state: str) -> dict[str, int]:
+    """The axis of a state's units, named as the documents name it."""
+    size = trace.sizes[state]
+    return {"H" if size == trace.hidden else f"size of {state}": size}
+
+
 def _set_initial(trace: Trace, initial: Sequence[Array] | None) -> None:
     packing, names = trace.packing, trace.cell.state
     if initial is not None and len(initial) != len(names):
@@ -207,19 +246,19 @@ def _set_initial(trace: Trace, initial: Sequence[Array] | None) -> None:
         if initial is None:
             slab[...] = 0
             continue
-        check_shape(f"initial {names[k]}", initial[k], {"B": packing.batch, "H": trace.hidden})
+        check_shape(f"initial {names[k]}", initial[k], {"B": packing.batch} | _width(trace, names[k]))
         check_float(f"initial {names[k]}", initial[k], trace.dtype)
         slab[...] = packing.sort(initial[k]).T
     trace.state_rows[: packing.batch] = trace.initial[0].T
 
 
 def _gradient_rows(trace: Trace, dh: Array) -> Array:
-    packing, H = trace.packing, trace.hidden
+    packing, width = trace.packing, _width(trace, trace.cell.state[0])
     check_float("dh", dh, trace.dtype)
     if not trace.padded:
-        check_shape("dh", dh, {"N": packing.rows, "H": H})
+        check_shape("dh", dh, {"N": packing.rows} | width)
         return dh
-    check_shape("dh", dh, {"T": packing.steps, "B": packing.batch, "H": H})
+    check_shape("dh", dh, {"T": packing.steps, "B": packing.batch} | width)
     return packing.pack(dh)
 
 
@@ -228,10 +267,10 @@ def _last_gradients(trace: Trace, dlast: Sequence[Array | None] | None) -> tuple
     packing, names = trace.packing, trace.cell.state
     if dlast is not None and len(dlast) != len(names):
         raise ValueError(f"dlast: expected {len(names)} gradients ({', '.join(names)}), got {len(dlast)}")
-    out = tuple(trace.xp.zeros((trace.hidden, packing.batch), trace.dtype) for _ in names)
+    out = tuple(trace.xp.zeros((trace.sizes[name], packing.batch), trace.dtype) for name in names)
     for name, d, given in zip(names, out, [None] * len(names) if dlast is None else dlast, strict=True):
         if given is not None:
-            check_shape(f"dlast {name}", given, {"B": packing.batch, "H": trace.hidden})
+            check_shape(f"dlast {name}", given, {"B": packing.batch} | _width(trace, name))
             check_float(f"dlast {name}", given, trace.dtype)
             d[...] = packing.sort(given).T
     return out

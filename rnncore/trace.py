@@ -6,6 +6,7 @@ studies: `trace["forget"]` is the forget gate of every unit at every step.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,12 +17,13 @@ from rnncore.packing import Packing
 
 if TYPE_CHECKING:
     from rnncore.cells.base import Cell
+    from rnncore.regularise import Noise
 
 
 class Now(NamedTuple):
     """Views of one time step of a `Trace`, made once: what a cell reads and fills in place.
 
-    With G gates, P pre-activations and b running sequences:
+    With G gates, P pre-activations and b running sequences; H rows each unless the cell's `sizes` says otherwise:
 
     a       (G·H, b)  on entry W x_t + b; the cell leaves the activated gates there
     gates   G views (H, b) of `a`, in the order of `Cell.gates`
@@ -32,6 +34,9 @@ class Now(NamedTuple):
     dgates  P views (H, b) of `da`, in the order of `Cell.preactivations`
     scratch (G·H, b)  working memory, shared by all steps
     xp      numpy or cupy
+    recalled          h before this step as recurrent products see it: `prev[0]`, times `mask` where there is one
+    mask    (H, b)    of recurrent dropout, only for a cell with `carries`; else None
+    reaching          where `reached` writes to; empty where the gradients of states are not asked for
     """
 
     a: Array
@@ -43,6 +48,40 @@ class Now(NamedTuple):
     dgates: tuple[Array, ...]
     scratch: Array
     xp: ModuleType
+    recalled: Array
+    mask: Array | None = None
+    reaching: tuple[Array | None, ...] = ()
+
+    def masked(self, d: Array) -> Array:
+        """Turn the gradient of `recalled` in place into that of h before this step."""
+        if self.mask is not None:
+            d *= self.mask
+        return d
+
+    def reached(self, k: int, d: Array) -> None:
+        """Tell that `d` is the whole gradient of state k, when the step computes another state from it, as h from c.
+
+        `Trace.gradient` shows it. Without this call it would show what arrives from the next step alone.
+        """
+        kept = self.reaching[k] if self.reaching else None
+        if kept is not None:
+            kept[...] = d
+
+
+def sizes_of(cell: Cell, hidden: int) -> dict[str, int]:
+    """Return the rows of every gate, pre-activation, state and saved value by name.
+
+    That is H, but for the names in what `cell.sizes(H)` returns, where a cell has such a method.
+
+    Examples
+    --------
+    >>> from rnncore.cells import GRU
+    >>> sizes_of(GRU(), 5)
+    {'reset': 5, 'update': 5, 'candidate': 5, 'recall': 5, 'h': 5}
+    """
+    names = (*cell.gates, *cell.preactivations, *cell.state, *cell.saved)
+    own = getattr(cell, "sizes", None)
+    return dict.fromkeys(names, hidden) | (own(hidden) if own else {})
 
 
 class Trace:
@@ -56,6 +95,8 @@ class Trace:
     ----------
     cell, packing : what was run over which layout.
     hidden : H.
+    noise : the masks of a pass with a `Regulariser`, also to be had by name as `trace["zoneout h"]`; else None.
+    sizes : the rows of every gate, pre-activation, state and saved value, by name: H for most, see `sizes_of`.
     x : (N, D) the input rows; of a batch without padding a view of the caller's array, needed until backward.
     now : a `Now` for every step: the views that the cell works on.
     state_rows : (B + N, H) the outputs as rows: the initial ones, then the packed ones.
@@ -64,12 +105,17 @@ class Trace:
 
     def __init__(self, cell: Cell, hidden: int, dtype: np.dtype[np.floating], xp: ModuleType = np) -> None:
         self.cell, self.hidden, self.dtype, self.xp = cell, hidden, np.dtype(dtype), xp
+        self.sizes = sizes_of(cell, hidden)
+        self.sizes |= {"recurrent_dropout": self.sizes[cell.state[0]]}
+        self.sizes |= {f"zoneout {name}": self.sizes[name] for name in cell.state}
         self.x: Array = None
         self.padded = False
         self.packing: Packing = None  # type: ignore[assignment]
+        self.noise: Noise | None = None
         self.now: list[Now] = []
         self._memory = Workspace(dtype, xp)
         self._has_gradients = False
+        self._reaching: list[list[Array]] = []
 
     def fits(self, cell: Cell, hidden: int, dtype: np.dtype[np.floating], xp: ModuleType) -> bool:
         """Whether the buffers of this Trace can serve another pass of this kind."""
@@ -81,34 +127,39 @@ class Trace:
         if self.packing is not None and self.packing == packing:
             return
         self.packing = packing
-        cell, H, sizes = self.cell, self.hidden, packing.batch_sizes
-        G, P, B = len(cell.gates), len(cell.preactivations), packing.batch
-        self._a = self._slabs("a", G * H, sizes)
-        self._states = [self._slabs(f"state {name}", H, (B, *sizes)) for name in cell.state]
-        self._saved = [self._slabs(f"saved {name}", H, sizes) for name in cell.saved]
-        self.state_rows = self._memory.take("state rows", B + packing.rows, H)
-        scratch, da = self._memory.take("scratch", G * H * B), self._memory.take("da", P * H * B)
+        cell, B, steps = self.cell, packing.batch, packing.batch_sizes
+        blocks, dblocks = ([self.sizes[name] for name in names] for names in (cell.gates, cell.preactivations))
+        A, P = sum(blocks), sum(dblocks)
+        self._a = self.slabs("a", A)
+        self._states = [self.slabs(f"state {name}", self.sizes[name], (B, *steps)) for name in cell.state]
+        self._saved = [self.slabs(f"saved {name}", self.sizes[name]) for name in cell.saved]
+        self.state_rows = self._memory.take("state rows", B + packing.rows, self.sizes[cell.state[0]])
+        scratch, da = self._memory.take("scratch", A * B), self._memory.take("da", P * B)
         self.now = []
-        for t, b in enumerate(sizes):
-            da_t = da[: P * H * b].reshape(P * H, b)
+        for t, b in enumerate(steps):
+            da_t = da[: P * b].reshape(P, b)
+            prev = tuple(slabs[t][:, :b] for slabs in self._states)
             self.now.append(
                 Now(
                     a=self._a[t],
-                    gates=_split(self._a[t], G),
-                    prev=tuple(slabs[t][:, :b] for slabs in self._states),
+                    gates=_split(self._a[t], blocks),
+                    prev=prev,
                     next=tuple(slabs[t + 1] for slabs in self._states),
                     saved=tuple(slabs[t] for slabs in self._saved),
                     da=da_t,
-                    dgates=_split(da_t, P),
-                    scratch=scratch[: G * H * b].reshape(G * H, b),
+                    dgates=_split(da_t, dblocks),
+                    scratch=scratch[: A * b].reshape(A, b),
                     xp=self.xp,
+                    recalled=prev[0],
                 )
             )
 
-    def _slabs(self, name: str, rows: int, sizes: tuple[int, ...]) -> list[Array]:
-        buffer = self._memory.take(name, rows * sum(sizes))
+    def slabs(self, name: str, rows: int, columns: tuple[int, ...] | None = None) -> list[Array]:
+        """Return the buffer `name` as slabs (rows, b), one for each of `columns`, b_t of every step when None."""
+        columns = self.packing.batch_sizes if columns is None else columns
+        buffer = self._memory.take(name, rows * sum(columns))
         slabs, start = [], 0
-        for b in sizes:
+        for b in columns:
             slabs.append(buffer[rows * start : rows * (start + b)].reshape(rows, b))
             start += b
         return slabs
@@ -120,10 +171,22 @@ class Trace:
 
     @property
     def previous_rows(self) -> Array:
-        """(N, H): the output before each packed row; what U's gradient needs."""
+        """(N, H): the output before each packed row as recurrent products saw it; what U's gradient needs."""
         if self.packing.is_dense:
-            return self.state_rows[: self.packing.rows]
-        return self.state_rows[self.xp.asarray(self.packing.previous)]
+            rows = self.state_rows[: self.packing.rows]
+        else:
+            rows = self.state_rows[self.xp.asarray(self.packing.previous)]
+        return rows if self.noise is None or self.noise.mask is None else rows * self.rows("recurrent_dropout")
+
+    def rows_before(self, name: str) -> Array:
+        """Return a state other than the output before each packed row, (N, H), a copy: what `now.prev` held."""
+        return self._rows(self._states[self.cell.state.index(name)], self.sizes[name])
+
+    def rows_after(self, name: str) -> Array:
+        """Return a state as packed rows (N, H) as the step computed it, before zoneout, a copy: `now.next`."""
+        k = self.cell.state.index(name)
+        proposed = {} if self.noise is None else self.noise.proposed
+        return self._rows(proposed.get(k, self._states[k][1:]), self.sizes[name])
 
     @property
     def output(self) -> Array:
@@ -141,7 +204,7 @@ class Trace:
 
     def _last(self, slabs: list[Array]) -> Array:
         """Columns that stop running at step t keep what stands in their last slab."""
-        out = self.xp.empty((self.packing.batch, self.hidden), self.dtype)
+        out = self.xp.empty((self.packing.batch, len(slabs[0])), self.dtype)
         running = (*self.packing.batch_sizes, 0)
         for slab, still in zip(slabs, running, strict=True):
             out[still : slab.shape[1]] = slab[:, still:].T
@@ -149,10 +212,14 @@ class Trace:
 
     def rows(self, name: str) -> Array:
         """Return a gate, a state after each step, or a saved value as packed rows (N, H), a copy."""
-        out = self.xp.empty((self.packing.rows, self.hidden), self.dtype)
+        return self._rows(self._steps_of(name), self.sizes[name])
+
+    def _rows(self, slabs: list[Array], size: int) -> Array:
+        """Slabs may have more columns than run at their step."""
+        out = self.xp.empty((self.packing.rows, size), self.dtype)
         offsets = self.packing.offsets
-        for t, slab in enumerate(self._steps_of(name)):
-            out[offsets[t] : offsets[t + 1]] = slab.T
+        for t, b in enumerate(self.packing.batch_sizes):
+            out[offsets[t] : offsets[t + 1]] = slabs[t][:, :b].T
         return out
 
     def _steps_of(self, name: str) -> list[Array]:
@@ -164,43 +231,61 @@ class Trace:
             return self._states[cell.state.index(name)][1:]
         if name in cell.saved:
             return self._saved[cell.saved.index(name)]
+        if self.noise is not None and name in self.noise.masks:
+            return self.noise.masks[name]
         raise KeyError(f"no {name!r} in this trace; there are {', '.join(self.names)}")
 
     @property
     def names(self) -> tuple[str, ...]:
-        """What `trace[name]` knows: gates, states, saved values."""
-        return (*self.cell.gates, *self.cell.state, *self.cell.saved)
+        """What `trace[name]` knows: gates, states, saved values, and the masks of a `Regulariser`."""
+        masks = () if self.noise is None else tuple(self.noise.masks)
+        return (*self.cell.gates, *self.cell.state, *self.cell.saved, *masks)
 
     def __getitem__(self, name: str) -> Array:
         """Return a gate, state or saved value at every step, (T, B, H), zeros in the padding; a copy."""
         return self.packing.unpack(self.rows(name))
 
     def gradient(self, name: str) -> Array:
-        """Return the gradient of a pre-activation at every step after `backward`, (T, B, H), zeros in the padding.
+        """Return the gradient of a pre-activation or a state at every step, (T, B, H), zeros in the padding; a copy.
+
+        That of a state is the total derivative of the loss in `trace[name]`: what changes if something is added to
+        it where it comes to be, and all that is computed from it follows, in its own step (h_t from c_t) and later.
 
         Raises
         ------
         RuntimeError
-            If `backward` has not run since the last forward pass.
+            If `backward` has not run since the last forward pass; for a state, with `keep_state_gradients=True`.
         KeyError
-            If there is no such pre-activation.
+            If there is no such pre-activation or state.
         """
         if not self._has_gradients:
             raise RuntimeError("there are no gradients yet: run backward on this trace first")
+        if name in self.cell.state:
+            if not self._reaching:
+                raise RuntimeError(f"the gradients of {name} were not kept: run backward(keep_state_gradients=True)")
+            k = self.cell.state.index(name)
+            return self.packing.unpack(self._rows(self._reaching[k], self.sizes[name]))
         if name not in self.cell.preactivations:
-            raise KeyError(f"no gradient of {name!r}; there are {', '.join(self.cell.preactivations)}")
-        block = _split(self.da, len(self.cell.preactivations))[self.cell.preactivations.index(name)]
+            known = dict.fromkeys((*self.cell.preactivations, *self.cell.state))
+            raise KeyError(f"no gradient of {name!r}; there are {', '.join(known)}")
+        names = self.cell.preactivations
+        block = _split(self.da, [self.sizes[n] for n in names])[names.index(name)]
         return self.packing.unpack(block.T.copy())
 
     def gradient_buffer(self) -> Array:
         """Return `da` (P·H, N), about to be filled by the engine."""
-        rows = len(self.cell.preactivations) * self.hidden
+        rows = sum(self.sizes[name] for name in self.cell.preactivations)
         self.da = self._memory.take("all da", rows, self.packing.rows)
-        self._has_gradients = True
+        self._has_gradients, self._reaching = True, []
         return self.da
 
+    def state_gradient_buffers(self) -> list[list[Array]]:
+        """Return slabs (H, b_t) for the gradient of every state at every step, about to be filled by the engine."""
+        self._reaching = [self.slabs(f"reaching {name}", self.sizes[name]) for name in self.cell.state]
+        return self._reaching
 
-def _split(a: Array, blocks: int) -> tuple[Array, ...]:
-    """Return equal row blocks of `a` as views."""
-    size = a.shape[0] // blocks
-    return tuple(a[k * size : (k + 1) * size] for k in range(blocks))
+
+def _split(a: Array, sizes: list[int]) -> tuple[Array, ...]:
+    """Return row blocks of `a` as views."""
+    ends = list(accumulate(sizes))
+    return tuple(a[end - size : end] for size, end in zip(sizes, ends, strict=True))

@@ -6,7 +6,7 @@ from rnncore.cells.base import Cell, Weights, recurrent_initialisers
 from rnncore.cells.gru import GRU, GRUBefore
 from rnncore.cells.lstm import LSTM
 from rnncore.cells.rnn import RNN
-from rnncore.trace import Now
+from rnncore.trace import Now, sizes_of
 
 #: Every cell of the library, by the name that commands and recipes use.
 CELLS: dict[str, type[Cell]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU, "GRU-before": GRUBefore}
@@ -32,4 +32,16 @@ def find_cell(name: str) -> Cell:
     return cell
 
 
-__all__ = ["CELLS", "GRU", "LSTM", "RNN", "Cell", "GRUBefore", "Now", "Weights", "find_cell", "recurrent_initialisers"]
+__all__ = [
+    "CELLS",
+    "GRU",
+    "LSTM",
+    "RNN",
+    "Cell",
+    "GRUBefore",
+    "Now",
+    "Weights",
+    "find_cell",
+    "recurrent_initialisers",
+    "sizes_of",
+]

@@ -24,6 +24,17 @@ class Cell(Protocol):
         another gradient than its input product (a GRU with reset after the product) appends blocks of its own.
     state : names of the states; the first is the output.
     saved : what `step_backward` needs besides.
+
+    All of these have H rows. A cell in which some have not says so by one more method,
+    `sizes(hidden_size) -> dict[str, int]`: the rows of those states, saved values and appended pre-activations that
+    differ, by name. `rnncore.cells.LSTMP` is an example; gates always have H.
+
+    Regularisers work on any cell. Recurrent dropout masks `prev[0]`, h before the step, in all its uses, unless the
+    cell has the attribute `carries = True`: then it says itself where. It takes `now.recalled` for h in the recurrent
+    products, `prev[0]` elsewhere, and sends each product's gradient through `now.masked`, as `GRU` does.
+
+    A cell that computes one state from another in the same step, as h_t from c_t, calls `now.reached` with the
+    latter's whole gradient, so that `Trace.gradient` can show it.
     """
 
     gates: tuple[str, ...]

@@ -33,6 +33,7 @@ class GRU:
     preactivations: tuple[str, ...] = (*gates, "recall")
     state: tuple[str, ...] = ("h",)
     saved: tuple[str, ...] = ("recall",)
+    carries = True
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `W`, `U`, `b` and `b_U`."""
@@ -48,7 +49,7 @@ class GRU:
         xp, (h,), (h_next,), (q,) = now.xp, now.prev, now.next, now.saved
         r, z, n = now.gates
         two = 2 * len(h)
-        Uh = xp.matmul(p["U"], h, out=now.scratch)
+        Uh = xp.matmul(p["U"], now.recalled, out=now.scratch)
         Uh += p["b_U"][:, None]
         rz = now.a[:two]
         rz += Uh[:two]
@@ -89,15 +90,15 @@ class GRU:
         xp.multiply(dn, r, out=dq)
 
         dh *= z
-        dh += xp.matmul(p["U"][:two].T, drz, out=work)
-        dh += xp.matmul(p["U"][two:].T, dq, out=work)
+        dh += now.masked(xp.matmul(p["U"][:two].T, drz, out=work))
+        dh += now.masked(xp.matmul(p["U"][two:].T, dq, out=work))
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
         r"""Compute :math:`\delta U = \sum_t (\delta a_{rz}, \delta q)_t h_{t-1}^\top`, and the same sum without h."""
-        xp, H = trace.xp, trace.hidden
+        xp, H, before = trace.xp, trace.hidden, trace.previous_rows
         drz, dq = da[: 2 * H], da[3 * H :]
-        xp.matmul(drz, trace.previous_rows, out=grads["U"][: 2 * H])
-        xp.matmul(dq, trace.previous_rows, out=grads["U"][2 * H :])
+        xp.matmul(drz, before, out=grads["U"][: 2 * H])
+        xp.matmul(dq, before, out=grads["U"][2 * H :])
         sum_over_rows(drz, out=grads["b_U"][: 2 * H])
         sum_over_rows(dq, out=grads["b_U"][2 * H :])
 
@@ -120,6 +121,7 @@ class GRUBefore:
     preactivations: tuple[str, ...] = gates
     state: tuple[str, ...] = ("h",)
     saved: tuple[str, ...] = ("reset_h",)
+    carries = True
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `W`, `U` and `b`."""
@@ -136,9 +138,9 @@ class GRUBefore:
         r, z, n = now.gates
         two = 2 * len(h)
         rz, Uh_rz, Uh_n = now.a[:two], now.scratch[:two], now.scratch[two:]
-        rz += xp.matmul(p["U"][:two], h, out=Uh_rz)
+        rz += xp.matmul(p["U"][:two], now.recalled, out=Uh_rz)
         sigmoid(rz, out=rz)
-        xp.multiply(r, h, out=reset_h)
+        xp.multiply(r, now.recalled, out=reset_h)
 
         n += xp.matmul(p["U"][two:], reset_h, out=Uh_n)
         xp.tanh(n, out=n)
@@ -171,12 +173,12 @@ class GRUBefore:
         work *= dh
         dz *= work
         xp.matmul(p["U"][two:].T, dn, out=dreset_h)
-        dr *= xp.multiply(dreset_h, h, out=work)
+        dr *= xp.multiply(dreset_h, now.recalled, out=work)
 
         dh *= z
         dreset_h *= r
-        dh += dreset_h
-        dh += xp.matmul(p["U"][:two].T, drz, out=work)
+        dh += now.masked(dreset_h)
+        dh += now.masked(xp.matmul(p["U"][:two].T, drz, out=work))
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
         r"""Compute :math:`\delta U = \sum_t \delta a_t h_{t-1}^\top`, with r h for h in the candidate's block."""

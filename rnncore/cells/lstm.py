@@ -81,6 +81,7 @@ class LSTM:
         work *= o
         work *= dh
         dc += work
+        now.reached(1, dc)
 
         ifo, difo = now.a[: 3 * len(dh)], now.da[: 3 * len(dh)]
         xp.subtract(1, ifo, out=difo)

@@ -160,7 +160,9 @@ def test_unknown_names_are_answered_with_the_known_ones() -> None:
     assert trace.names == ("input", "forget", "output", "candidate", "h", "c", "tanh_c")
     with pytest.raises(KeyError, match="no 'reset' in this trace; there are input, forget, output, candidate, h, c"):
         trace["reset"]
-    with pytest.raises(KeyError, match="no gradient of 'h'; there are input, forget, output, candidate"):
+    with pytest.raises(KeyError, match="no gradient of 'tanh_c'; there are input, forget, output, candidate, h, c"):
+        trace.gradient("tanh_c")
+    with pytest.raises(RuntimeError, match=r"gradients of h were not kept: run backward\(keep_state_gradients=True\)"):
         trace.gradient("h")
 
 
