@@ -1,0 +1,133 @@
+"""Weights in safetensors files: the arrays, and a header that says what they are. No pickle anywhere.
+
+The header is readable by any safetensors tool: `format`, and a JSON object with the cell, the sizes, layers and
+directions, every shape, and whatever else was given.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rnncore.array import Array, to_host
+from rnncore.interop.bundle import Bundle
+
+if TYPE_CHECKING:
+    from rnncore.recurrent import Recurrent
+
+FORMAT = "rnncore weights 1"
+
+
+def save(
+    path: str | Path, weights: Recurrent | Bundle | Mapping[str, Array], about: Mapping[str, Any] | None = None
+) -> None:
+    """Write weights to a safetensors file, whole or not at all.
+
+    Parameters
+    ----------
+    path : of the file; one that is there is replaced once the new one is on the disk.
+    weights : a layer, a `Bundle`, or a `Params` or other mapping of arrays, such as a whole model's.
+    about : anything else to keep in the header: JSON values.
+
+    Raises
+    ------
+    OSError
+        If the file cannot be written; what stood there before is untouched.
+    TypeError
+        If `about` holds anything but JSON values.
+
+    Examples
+    --------
+    >>> import tempfile, rnncore
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(folder + "/lstm.safetensors", rnncore.LSTM(3, 4), about={"corpus": "Flickr8k"})
+    ...     bundle = load(folder + "/lstm.safetensors")
+    >>> bundle.cell, bundle.about, bundle.layer()
+    ('LSTM', {'corpus': 'Flickr8k'}, Recurrent(3, 4): 128 parameters)
+    """
+    from safetensors.numpy import save as to_bytes
+
+    bundle = _bundle_of(weights)
+    arrays = {name: np.ascontiguousarray(array) for name, array in bundle.params.items()}
+    header = {"cell": bundle.cell, **_sizes(bundle), "shapes": {name: a.shape for name, a in arrays.items()}}
+    header["about"] = {**bundle.about, **(about or {})}
+    data = to_bytes(arrays, metadata={"format": FORMAT, "header": json.dumps(header)})
+    write_whole(Path(path), data)
+
+
+def load(path: str | Path) -> Bundle:
+    """Read a file of `save`: `load(path).layer()` is the layer, `params.assign(load(path).params)` fills a model.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If it is truncated, damaged, not a file of `save`, or its arrays are not those of its header.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such file; rnncore.save writes one")
+    try:
+        with safe_open(path, framework="numpy") as file:
+            meta = dict(file.metadata() or {})
+            arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path}: expected a whole safetensors file; {error}") from error
+    if meta.get("format") != FORMAT:
+        raise ValueError(
+            f"{path}: expected the format {FORMAT!r}, got {meta.get('format')!r}; weights of another program are read "
+            "with safetensors.numpy.load_file and rnncore.interop.from_pytorch"
+        )
+    header = json.loads(meta["header"])
+    shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
+    if shapes != {name: a.shape for name, a in arrays.items()}:
+        raise ValueError(f"{path}: the arrays are not those that its header lists; the file was changed")
+    return Bundle(header["cell"], {name: arrays[name] for name in shapes}, header["about"])
+
+
+def _bundle_of(weights: Recurrent | Bundle | Mapping[str, Array]) -> Bundle:
+    if isinstance(weights, Mapping):
+        return Bundle(None, {name: to_host(array) for name, array in weights.items()})
+    return Bundle.of(weights)
+
+
+def _sizes(bundle: Bundle) -> dict[str, int]:
+    """What a reader of the header wants to know of a stack of layers."""
+    if bundle.cell is None:
+        return {}
+    names = ("input_size", "layers", "directions")
+    return {name: getattr(bundle, name) for name in names} | {"hidden_size": bundle.hidden_size}
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Write to a temporary name in the same folder, sync, rename: a reader finds the old file or the new one."""
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        os.chmod(name, 0o666 & ~umask)  # mkstemp makes private files
+        os.replace(name, path)
+    except BaseException as error:
+        Path(name).unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk does not say what it was full for
+        raise
+    if os.name == "posix":  # make the rename itself survive a power cut
+        folder = os.open(path.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
