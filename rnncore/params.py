@@ -16,7 +16,7 @@ from rnncore.array import FLOATS, Array, array_module
 
 Shapes = Mapping[str, tuple[int, ...]]
 #: Fills a new array of the given shape: (generator, shape) -> float64 values.
-Initialiser = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
+Initialiser = Callable[["np.random.Generator", tuple[int, ...]], np.ndarray]  # in quotes: loaded when first drawn from
 
 
 class Params(Mapping[str, Array]):
