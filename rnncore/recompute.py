@@ -63,7 +63,7 @@ class Recomputed:
     Raises
     ------
     ValueError
-        If the layer is bidirectional, or k below 1.
+        If the layer is bidirectional, k below 1, or the layer has both zoneout and recurrent dropout.
 
     Source: T. Chen, B. Xu, C. Zhang & C. Guestrin, Training deep nets with sublinear memory cost, arXiv 1604.06174
     (2016), section 4; for recurrent networks A. Gruslys et al., Memory-efficient backpropagation through time,
@@ -74,6 +74,12 @@ class Recomputed:
         refuse_bidirectional(layer, "in segments")
         if segment is not None and segment < 1:
             raise ValueError(f"segment: expected at least 1 step, got {segment}")
+        noise = layer.stack.rates.regulariser
+        if noise is not None and noise.zoneout and noise.recurrent_dropout:
+            raise ValueError(
+                "zoneout and recurrent_dropout draw by one seed, and in segments the first needs a new one for each, "
+                "the second the same for all; use one of them, or call the layer itself"
+            )
         self.layer, self.segment = layer, segment
         self._pass: _Pass | None = None
 

@@ -33,6 +33,7 @@ from rnncore.array import Array, array_module, check_float, module_for
 from rnncore.cells.base import Cell
 from rnncore.layout import Layout, join_states, split_states
 from rnncore.params import Initialiser
+from rnncore.regularise import Regulariser
 from rnncore.sequence import Lengths
 from rnncore.stack import Draw, Rates, Stack
 from rnncore.stream import Stepper
@@ -48,6 +49,8 @@ class Options(TypedDict, total=False):
     bidirectional: bool
     dropout: float
     dropconnect: float
+    zoneout: float | Mapping[str, float]
+    recurrent_dropout: float
     batch_first: bool
     initialisers: Initialisers | None
     seed: int
@@ -69,6 +72,10 @@ class Recurrent:
         section 3.2); not before the first layer, nor after the last.
     dropconnect : rate of the zeros in every U while `training`, one mask for all steps and sequences of a pass
         (Merity, Keskar & Socher 2018, section 2; after Wan et al. 2013). What is left is scaled by 1 / (1 - rate).
+    zoneout : rate at which a unit keeps its state while `training`, of all states or by name, such as
+        ``{"h": 0.05, "c": 0.5}``; its expectation when not training. See `rnncore.regularise.Regulariser`.
+    recurrent_dropout : rate of the zeros in the h that U sees while `training`, one mask for all steps of a pass; also
+        known as variational dropout. See there.
     batch_first : whether x, output and their gradients are (B, T, ...) instead of (T, B, ...); states never are.
     initialisers : in place of the cell's own: one for all parameters, such as `params.uniform(hidden_size**-0.5)`,
         which is PyTorch's; or by name, "U" for the U of every layer and direction, "layer1.U" for one.
@@ -98,6 +105,8 @@ class Recurrent:
         bidirectional: bool = False,
         dropout: float = 0.0,
         dropconnect: float = 0.0,
+        zoneout: float | Mapping[str, float] = 0.0,
+        recurrent_dropout: float = 0.0,
         batch_first: bool = False,
         initialisers: Initialisers | None = None,
         seed: int = 0,
@@ -108,10 +117,12 @@ class Recurrent:
             got = f"{input_size}, {hidden_size} and {layers}"
             raise ValueError(f"input_size, hidden_size and layers must be at least 1, got {got}")
         _check_rates(dropout, dropconnect, layers, cell)
+        kept = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(cell.state if zoneout else (), zoneout)
+        regulariser = Regulariser(kept, recurrent_dropout) if kept or recurrent_dropout else None
         self.cell, self.input_size, self.hidden_size, self.layers = cell, input_size, hidden_size, layers
         self.directions, self.batch_first, self.seed = 2 if bidirectional else 1, batch_first, seed
         self.training, self.passes = True, 0
-        rates, xp = Rates(dropout, dropconnect), module_for(device)
+        rates, xp = Rates(dropout, dropconnect, regulariser), module_for(device)
         self.stack = Stack(cell, input_size, hidden_size, layers, self.directions, rates, dtype, xp)
         self.params, self.grads = self.stack.params, self.stack.grads
         self.params.initialise(_by_full_name(self.params, cell, initialisers), seed)
@@ -184,6 +195,7 @@ class Recurrent:
         doutput: Array | None = None,
         dstate: Array | Sequence[Array | None] | None = None,
         need_dx: bool = True,
+        keep_state_gradients: bool = False,
     ) -> tuple[Array | None, tuple[Array, ...]]:
         """Back-propagate through the last call, and overwrite `grads`.
 
@@ -191,6 +203,8 @@ class Recurrent:
         ----------
         doutput : the gradient of the output at every step, shaped as it; zero when None.
         dstate : the gradients of the last states, shaped as they; None is zero.
+        keep_state_gradients : whether `trace.gradient("h")` and that of every other state is wanted, in all traces,
+            besides those of the gates; it costs a copy each.
 
         Returns
         -------
@@ -205,7 +219,7 @@ class Recurrent:
             check_float("doutput", doutput, self.params.flat.dtype)
             rows = layout.rows("doutput", doutput, "R·H", self.stack.output_size)
         dlast = self._split("dstate", [None] * len(self.cell.state) if dstate is None else dstate, layout)
-        dx, dinitial = self.stack.backward(rows, dlast, need_dx)
+        dx, dinitial = self.stack.backward(rows, dlast, need_dx, keep_state_gradients)
         return None if dx is None else layout.restore(dx), join_states(dinitial)
 
     def stepper(self, batch: int = 1, state: Array | Sequence[Array] | None = None) -> Stepper:

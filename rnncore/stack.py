@@ -19,7 +19,8 @@ from rnncore.cells.base import Cell
 from rnncore.layers import Dropout
 from rnncore.packing import Packing
 from rnncore.params import Params
-from rnncore.trace import Trace
+from rnncore.regularise import Regulariser
+from rnncore.trace import Trace, sizes_of
 
 #: The states of one lane, or their gradients, (B, H) each.
 States = Sequence[Array | None]
@@ -29,12 +30,14 @@ States = Sequence[Array | None]
 class Rates:
     """How much noise there is while training; all of it is exact in backward.
 
-    dropout : of the outputs between layers, a mask a step.
-    dropconnect : of the entries of every U, a mask a pass.
+    dropout : of the outputs between layers, masks that differ from step to step.
+    dropconnect : of the entries of every U, a mask for a whole pass.
+    regulariser : zoneout, from step to step, and recurrent dropout, for a whole pass.
     """
 
     dropout: float = 0.0
     dropconnect: float = 0.0
+    regulariser: Regulariser | None = None
 
 
 @dataclass(frozen=True)
@@ -42,7 +45,8 @@ class Draw:
     """Which random numbers a pass gets: equal draws give equal masks.
 
     key : one or more integers; masks that hold for a whole pass depend on it alone.
-    start : the step of the whole sequence at which this pass begins; masks of a step depend on it too.
+    start : the step of the whole sequence at which this pass begins; masks that differ from step to step depend on
+        it too.
     """
 
     key: tuple[int, ...]
@@ -55,6 +59,24 @@ class Draw:
     def of_steps(self, kind: int, lane: int) -> int:
         """Return the seed of masks that differ from step to step."""
         return _seed(*self.key, kind, lane, self.start)
+
+
+@dataclass(frozen=True)
+class LaneNoise:
+    """The noise of one lane in one pass: what draws the mask of U, and the regulariser of the engine."""
+
+    dropconnect: Dropout | None
+    regulariser: Regulariser | None
+
+    @classmethod
+    def of(cls, rates: Rates, draw: Draw | None, lane: int) -> LaneNoise:
+        """Return the noise of the lane; without a draw it is inference, which has the expectation of zoneout."""
+        regulariser = rates.regulariser
+        if draw is None:
+            return cls(None, regulariser)
+        if regulariser is not None:
+            regulariser = regulariser.seeded(draw.of_steps(2, lane) if regulariser.zoneout else draw.of_pass(2, lane))
+        return cls(Dropout(rates.dropconnect, draw.of_pass(1, lane)) if rates.dropconnect else None, regulariser)
 
 
 def _seed(*key: int) -> int:
@@ -78,25 +100,28 @@ class Lane:
         self._used = self.weights
         self._mask: Array | None = None
 
-    def forward(
-        self, x: Array, initial: States | None, packing: Packing, flip: Array, dropconnect: Dropout | None
-    ) -> Array:
-        """Return the output rows (N, H) of the rows x (N, D); `dropconnect` draws a mask for U."""
+    def forward(self, x: Array, initial: States | None, packing: Packing, flip: Array, noise: LaneNoise) -> Array:
+        """Return the output rows (N, H) of the rows x (N, D)."""
         self._used, self._mask = self.weights, None
-        if dropconnect is not None:
-            U, self._mask = dropconnect.forward(self.weights["U"])
+        if noise.dropconnect is not None:
+            U, self._mask = noise.dropconnect.forward(self.weights["U"])
             self._used = self.weights | {"U": U}
         rows = x[flip] if self.reverse else x
-        self.trace = sequence.forward(self.cell, self._used, rows, initial, packing, self.trace)
+        self.trace = sequence.forward(
+            self.cell, self._used, rows, initial, packing, self.trace, regulariser=noise.regulariser
+        )
         return self.trace.output[flip] if self.reverse else self.trace.output
 
     def backward(
-        self, dy: Array | None, dlast: States, flip: Array, need_dx: bool
+        self, dy: Array | None, dlast: States, flip: Array, need_dx: bool, keep: bool
     ) -> tuple[Array | None, tuple[Array, ...]]:
-        """Overwrite `grads`; return the gradients of the rows x and of the initial states."""
+        """Overwrite `grads`; return the gradients of the rows x and of the initial states.
+
+        keep : whether the Trace shall have the gradients of the states at every step.
+        """
         assert self.trace is not None
         dh = dy[flip] if self.reverse and dy is not None else dy
-        got = sequence.backward(self.cell, self._used, self.trace, dh, dlast, self.grads, need_dx)
+        got = sequence.backward(self.cell, self._used, self.trace, dh, dlast, self.grads, need_dx, keep)
         if self._mask is not None:
             self.grads["U"] *= self._mask
         return (got.x[flip] if self.reverse and got.x is not None else got.x), got.initial
@@ -126,7 +151,7 @@ class Stack:
         xp: ModuleType,
     ) -> None:
         self.cell, self.rates = cell, rates
-        self.output_size = directions * hidden_size
+        self.output_size = directions * sizes_of(cell, hidden_size)[cell.state[0]]
         names = [[f"layer{k}{way}" for way in ("", ".reverse")[:directions]] for k in range(layers)]
         shapes: dict[str, tuple[int, ...]] = {}
         for k, layer in enumerate(names):
@@ -143,7 +168,7 @@ class Stack:
     def forward(self, x: Array, initial: Sequence[States] | None, packing: Packing, draw: Draw | None) -> Array:
         """Return the output rows (N, R·H) of the rows x (N, D).
 
-        initial : the states of every lane, zeros when None. draw : of the noise; None is inference, without any.
+        initial : the states of every lane, zeros when None. draw : of the noise; None is inference, which has none.
         """
         self._lay_out(packing, array_module(x))
         self._masks = []
@@ -154,13 +179,13 @@ class Stack:
             self._masks.append(mask)
             outputs = []
             for d, lane in enumerate(layer, start=k * len(layer)):
-                noise = Dropout(self.rates.dropconnect, draw.of_pass(1, d)) if draw and self.rates.dropconnect else None
+                noise = LaneNoise.of(self.rates, draw, d)
                 outputs.append(lane.forward(x, initial and initial[d], packing, self._flip, noise))
             x = outputs[0] if len(outputs) == 1 else array_module(x).concatenate(outputs, axis=1)
         return x
 
     def backward(
-        self, dy: Array | None, dlast: Sequence[States], need_dx: bool
+        self, dy: Array | None, dlast: Sequence[States], need_dx: bool, keep: bool = False
     ) -> tuple[Array | None, list[tuple[Array, ...]]]:
         """Overwrite `grads`; return the gradients of the rows x and of every lane's initial states."""
         dinitial: list[tuple[Array, ...]] = []
@@ -168,7 +193,7 @@ class Stack:
             parts = [None] * len(layer) if dy is None else array_module(dy).split(dy, len(layer), axis=1)
             last = dlast[k * len(layer) : (k + 1) * len(layer)]
             got = [
-                lane.backward(part, d, self._flip, need_dx or k > 0)
+                lane.backward(part, d, self._flip, need_dx or k > 0, keep)
                 for lane, part, d in zip(layer, parts, last, strict=True)
             ]
             dinitial[:0] = [states for _, states in got]

@@ -51,8 +51,8 @@ class Stepper:
     def __init__(self, layer: Recurrent, batch: int = 1, state: Array | Sequence[Array] | None = None) -> None:
         refuse_bidirectional(layer, "one step at a time")
         self._layer = layer
-        lanes = [lane for (lane,) in layer.stack.lanes]
-        self._steppers = [sequence.Stepper(layer.cell, lane.weights, batch) for lane in lanes]
+        lanes, regulariser = [lane for (lane,) in layer.stack.lanes], layer.stack.rates.regulariser
+        self._steppers = [sequence.Stepper(layer.cell, lane.weights, batch, None, regulariser) for lane in lanes]
         if state is not None:
             self.state = state
 

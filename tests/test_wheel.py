@@ -1,6 +1,6 @@
 """What is installed: the contents of the wheel, and what `import rnncore` brings with it."""
 
-import importlib.util
+import importlib.metadata
 import os
 import subprocess
 import sys
@@ -23,8 +23,12 @@ HEAVY = (
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     """The names of the files in a wheel built from a copy of the sources."""
-    if missing := [name for name in ("setuptools", "wheel", "pip") if importlib.util.find_spec(name) is None]:
-        pytest.skip(f"building a wheel here needs {' and '.join(missing)}")
+    try:
+        found = importlib.metadata.version("setuptools")
+    except importlib.metadata.PackageNotFoundError:
+        found = "0"
+    if int(found.partition(".")[0]) < 77:
+        pytest.skip(f"building a wheel needs setuptools 77 or later (the licence is an expression), here is {found}")
     out = tmp_path_factory.mktemp("wheel")
     copy = out / "source"
     listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=False)

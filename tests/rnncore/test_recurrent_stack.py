@@ -113,7 +113,7 @@ def test_a_lane_that_forgets_to_turn_its_gradient_round_is_caught() -> None:
     layer, *rest = problem("LSTM", (2, True, "mixed", False, 0.0))
     lane = layer.stack.lanes[0][1]
     whole = lane.backward
-    lane.backward = lambda dy, dlast, flip, need_dx: whole(dy, dlast, np.arange(len(flip)), need_dx)  # type: ignore
+    lane.backward = lambda dy, dlast, flip, *rest: whole(dy, dlast, np.arange(len(flip)), *rest)  # type: ignore
     with pytest.raises(GradientError):
         check(layer, *rest)
 
@@ -222,6 +222,50 @@ def test_gradients_with_dropconnect(kind: str) -> None:
     noisy = KINDS[kind](2, 2, layers=2, bidirectional=True, dropout=0.4, dropconnect=0.3, dtype=np.float64)
     noisy.params.flat[...] = layer.params.flat
     assert check(noisy, *rest) < 1e-8
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_with_all_noise_at_once(kind: str) -> None:
+    layer, *rest = problem(kind, (2, True, "mixed", False, 0.4))
+    rates: dict[str, Any] = {"dropout": 0.3, "dropconnect": 0.3, "zoneout": 0.3, "recurrent_dropout": 0.2}
+    noisy = KINDS[kind](2, 2, layers=2, bidirectional=True, dtype=np.float64, **rates)
+    noisy.params.flat[...] = layer.params.flat
+    assert check(noisy, *rest) < 1e-8
+
+
+def test_zoneout_and_recurrent_dropout_are_of_the_pass_and_of_the_lane() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
+    rates: dict[str, Any] = {"zoneout": {"c": 0.5}, "recurrent_dropout": 0.5}
+    layer, again = LSTM(3, 8, layers=2, **rates), LSTM(3, 8, layers=2, **rates)
+    output, _ = layer(x)
+    np.testing.assert_array_equal(output, again(x)[0])
+    first, second = (layer.traces[k][0]["zoneout c"] for k in range(2))
+    assert not np.array_equal(first, second)
+    assert not np.array_equal(layer.traces[0][0]["recurrent_dropout"], layer.traces[1][0]["recurrent_dropout"])
+    assert not np.array_equal(layer(x)[0], output)
+    layer.training = False
+    expectation, _ = layer(x)
+    live = layer.stepper(batch=4)
+    np.testing.assert_allclose(np.stack([live.step(x_t) for x_t in x]), expectation, atol=1e-6)
+    plain = LSTM(3, 8, layers=2)
+    assert not np.allclose(plain(x)[0], expectation)
+    zoned = LSTM(3, 8, layers=2, zoneout=0.5)
+    assert zoned.stack.rates.regulariser is not None
+    assert dict(zoned.stack.rates.regulariser.zoneout) == {"h": 0.5, "c": 0.5}
+
+
+def test_the_gradients_of_every_state_are_kept_when_asked_for() -> None:
+    layer = LSTM(3, 4, layers=2, bidirectional=True)
+    x = np.random.default_rng(0).normal(size=(6, 2, 3)).astype(np.float32)
+    output, _ = layer(x, lengths=[6, 4])
+    layer.backward(output, keep_state_gradients=True)
+    for trace in (t for pair in layer.traces for t in pair):
+        assert trace.gradient("c").shape == (6, 2, 4)
+        assert trace.gradient("h").any()
+        assert trace.gradient("forget").any()
+    layer.backward(output)
+    with pytest.raises(RuntimeError, match="keep_state_gradients"):
+        layer.trace.gradient("c")
 
 
 def test_dropconnect_is_inverted_dropout_of_every_u_for_the_whole_pass() -> None:

@@ -134,8 +134,9 @@ def test_recomputing_gives_the_same_gradients(
         np.testing.assert_allclose(a, b, atol=1e-12, rtol=1e-12)
 
 
-def test_the_noise_is_the_same_when_a_segment_runs_again() -> None:
-    layer = layer_of("LSTM", 2, dropout=0.4, dropconnect=0.4)
+@pytest.mark.parametrize("noise", [{"zoneout": 0.3}, {"recurrent_dropout": 0.3}])
+def test_the_noise_is_the_same_when_a_segment_runs_again(noise: Any) -> None:
+    layer = layer_of("LSTM", 2, dropout=0.4, dropconnect=0.4, **noise)
     rng = np.random.default_rng(0)
     x, d = rng.normal(size=(5, 2, 2)), rng.normal(size=(5, 2, 3))
     sparse = Recomputed(layer, 2)
@@ -151,8 +152,8 @@ def test_the_noise_is_the_same_when_a_segment_runs_again() -> None:
     check_function(loss, {**layer.params, "x": x}, {**grads, "x": dx}, 1e-8)
 
 
-def test_dropconnect_alone_is_that_of_a_plain_call() -> None:
-    layer = layer_of("GRU", 2, dropconnect=0.4)
+def test_noise_of_a_whole_pass_is_that_of_a_plain_call() -> None:
+    layer = layer_of("GRU", 2, dropconnect=0.4, recurrent_dropout=0.4)
     x = np.random.default_rng(0).normal(size=(5, 2, 2))
     layer.passes = 8
     plain, _ = layer(x)
@@ -216,6 +217,8 @@ def test_bad_arguments_are_named() -> None:
     layer, x = layer_of("LSTM", 2), np.zeros((4, 2, 2))
     with pytest.raises(ValueError, match="segment: expected at least 1 step, got 0"):
         Recomputed(layer, 0)
+    with pytest.raises(ValueError, match="zoneout and recurrent_dropout draw by one seed"):
+        Recomputed(layer_of("LSTM", 2, zoneout=0.1, recurrent_dropout=0.1))
     with pytest.raises(ValueError, match="steps: expected at least 1 in a chunk, got 0"):
         list(Truncated(layer).chunks(x, 0))
     with pytest.raises(RuntimeError, match="call this on x first"):
