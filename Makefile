@@ -1,11 +1,12 @@
 # make demo   the whole story on pictures made here, no download but the packages
 # make test   set up a virtual environment of its own and run every check
+# make docs   the documentation, docs/_build/html/index.html; every warning is an error
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 UV     := $(shell command -v uv 2>/dev/null)
 
-.PHONY: demo test check lint types bench clean
+.PHONY: demo test check lint types bench docs clean
 
 ifdef UV
 INSTALL = $(UV) pip install --quiet --python $(BIN)/python
@@ -37,5 +38,13 @@ test: lint types check
 bench: $(VENV)/.installed
 	$(BIN)/python -m pytest benchmarks --benchmark-only
 
+$(VENV)/.docs: $(VENV)/.installed
+	$(INSTALL) -e '.[docs]'
+	@touch $@
+
+docs: $(VENV)/.docs
+	$(BIN)/python -m sphinx -b html -q -W --keep-going docs docs/_build/html
+	@echo "docs/_build/html/index.html"
+
 clean:
-	rm -rf $(VENV) build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) build docs/_build docs/generated *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

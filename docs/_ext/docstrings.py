@@ -1,0 +1,84 @@
+"""The house's docstrings as reStructuredText: they are written to be read in an editor, with little mark-up.
+
+Before numpydoc reads them, paragraphs of `name : what it is` become definition lists, tables of bars become tables,
+and a bar that stands for an absolute value is only that. Sections of numpydoc (`Parameters` and so on) are left alone.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from sphinx.application import Sphinx
+
+_DEFINITION = re.compile(r"([\w*., `]+?)(?: : |\s{2,})(\S.*)")
+_RULE = re.compile(r"-{3,}")
+_CODE = re.compile(r"(`+[^`]+`+)")
+
+
+def paragraphs(lines: list[str]) -> Iterator[list[str]]:
+    """Yield the paragraphs of a docstring, and the blank lines between them."""
+    for _, group in groupby(lines, key=lambda line: bool(line.strip())):
+        yield list(group)
+
+
+def definitions(lines: list[str]) -> list[str] | None:
+    """Return a definition list, if every line that is not indented says `name : what` or `name   what`."""
+    out: list[str] = []
+    for line in lines:
+        found = _DEFINITION.fullmatch(line)
+        if found and not line.startswith(" "):
+            out += [f"``{found[1].replace('`', '')}``", f"    {found[2]}"]
+        elif out and line.startswith(" "):
+            out.append(f"    {line.strip()}")
+        else:
+            return None
+    return out
+
+
+def table(lines: list[str]) -> list[str] | None:
+    """Return a list-table for lines that all begin and end with a bar; a second line of rules ends the head."""
+    rows = [line.strip() for line in lines]
+    if len(rows) < 2 or not all(row.startswith("|") and row.endswith("|") for row in rows):
+        return None
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    head = all(_RULE.fullmatch(cell.strip(":")) for cell in cells[1])
+    out = [".. list-table::", "    :header-rows: 1" if head else "    :header-rows: 0", ""]
+    for row in cells[:1] + cells[2:] if head else cells:
+        out += [f"    {'* -' if k == 0 else '  -'} {cell}" for k, cell in enumerate(row)]
+    return out
+
+
+def plain_bars(line: str) -> str:
+    """Escape the bars of a line outside of code."""
+    parts = _CODE.split(line)
+    return "".join(part if k % 2 else part.replace("|", r"\|") for k, part in enumerate(parts))
+
+
+def to_rst(lines: list[str]) -> list[str]:
+    """Return a docstring's lines as reStructuredText that numpydoc can read."""
+    out: list[str] = []
+    prose = True
+    for part in paragraphs(lines):
+        prose = prose and not (len(part) > 1 and _RULE.fullmatch(part[1].strip()))
+        special = part[0].startswith((" ", "..", ">>>"))
+        rows = None if special else table(part)
+        if rows is None:
+            rows = (definitions(part) if prose else None) or part
+            rows = part if special else [plain_bars(row) for row in rows]
+        out += rows
+    return out
+
+
+def process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
+    """Rewrite the docstring of our own objects in place."""
+    if name.startswith("rnncore"):
+        lines[:] = to_rst(lines)
+
+
+def setup(app: Sphinx) -> dict[str, Any]:
+    """Come before numpydoc."""
+    app.connect("autodoc-process-docstring", process, priority=100)
+    return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
