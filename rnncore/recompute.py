@@ -40,7 +40,7 @@ class _Pass:
     x: Array
     lengths: Lengths
     segments: list[slice]
-    starts: list[tuple[Array, ...] | None]
+    starts: list[Array | Sequence[Array] | None]
     draw: Draw | None
 
 
@@ -86,7 +86,7 @@ class Recomputed:
     def __call__(
         self,
         x: Array,
-        state: tuple[Array, ...] | None = None,
+        state: Array | Sequence[Array] | None = None,
         lengths: Lengths = None,
         need_output: bool = True,
     ) -> tuple[Array | None, tuple[Array, ...]]:
@@ -99,19 +99,20 @@ class Recomputed:
         steps = x.shape[1 if layer.batch_first else 0]
         segments = slices(layer, x, self.segment or max(1, math.isqrt(max(steps, 1) - 1) + 1))
         self._pass = run = _Pass(x, lengths, segments, [], layer.next_draw())
-        outputs: list[Array] = []
-        for where in segments:
-            run.starts.append(state)
-            output, state = self._forward(run, where, state)
-            outputs += [output] if need_output else []
-        if state is None:
+        if not segments:
             raise ValueError("x: expected at least one step, got T=0")
+        outputs: list[Array] = []
+        last: tuple[Array, ...] = ()
+        for where in segments:
+            run.starts.append(last if run.starts else state)
+            output, last = self._forward(run, where, run.starts[-1])
+            outputs += [output] if need_output else []
         axis = 1 if layer.batch_first else 0
-        return array_module(x).concatenate(outputs, axis=axis) if need_output else None, state
+        return array_module(x).concatenate(outputs, axis=axis) if need_output else None, last
 
     def backward(
-        self, doutput: Upstream = None, dstate: Sequence[Array | None] | None = None, need_dx: bool = True
-    ) -> tuple[Array | None, tuple[Array | None, ...]]:
+        self, doutput: Upstream = None, dstate: Array | Sequence[Array | None] | None = None, need_dx: bool = True
+    ) -> tuple[Array | None, tuple[Array, ...]]:
         """Overwrite `layer.grads`, and return the gradients of x and of the initial states, as the layer does.
 
         doutput : the gradient of the output, shaped as it; or a function that is given a segment's time slice and its
@@ -122,20 +123,21 @@ class Recomputed:
             raise RuntimeError("backward needs a forward pass: call this on x first")
         layer, total = self.layer, self.layer.grads.like()
         dx = array_module(run.x).empty_like(run.x) if need_dx else None
-        reaching: tuple[Array | None, ...] | None = None if dstate is None else tuple(dstate)
+        reaching: tuple[Array, ...] = ()
         for where, state in zip(reversed(run.segments), reversed(run.starts), strict=True):
             output, _ = self._forward(run, where, state)
             upstream = doutput(where, output) if callable(doutput) else doutput
             if upstream is not None and not callable(doutput):
                 upstream = at(layer, upstream, where)
-            dx_here, reaching = layer.backward(upstream, reaching, need_dx)
+            dx_here, reaching = layer.backward(upstream, reaching or dstate, need_dx)
             total.flat += layer.grads.flat
             if dx is not None:
                 at(layer, dx, where)[...] = dx_here
         layer.grads.flat[...] = total.flat
-        assert reaching is not None
         return dx, reaching
 
-    def _forward(self, run: _Pass, where: slice, state: tuple[Array, ...] | None) -> tuple[Array, tuple[Array, ...]]:
+    def _forward(
+        self, run: _Pass, where: slice, state: Array | Sequence[Array] | None
+    ) -> tuple[Array, tuple[Array, ...]]:
         draw = None if run.draw is None else replace(run.draw, start=where.start)
         return self.layer.run(at(self.layer, run.x, where), state, lengths_within(run.lengths, where), draw)

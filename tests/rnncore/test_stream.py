@@ -134,6 +134,18 @@ def test_recomputing_gives_the_same_gradients(
         np.testing.assert_allclose(a, b, atol=1e-12, rtol=1e-12)
 
 
+def test_a_lone_state_may_be_given_bare_and_its_gradient_too() -> None:
+    gru, h = layer_of("GRU", 2), np.random.default_rng(1).normal(size=(2, 3, 3))
+    x = np.random.default_rng(0).normal(size=(5, 3, 2))
+    gru(x, h)
+    expected = gru.backward(None, h)[1]
+    sparse = Recomputed(gru)
+    sparse(x, h)
+    np.testing.assert_allclose(sparse.backward(None, h)[1], expected, atol=1e-14)
+    with pytest.raises(ValueError, match="expected at least one step, got T=0"):
+        sparse(x[:0])
+
+
 @pytest.mark.parametrize("noise", [{"zoneout": 0.3}, {"recurrent_dropout": 0.3}])
 def test_the_noise_is_the_same_when_a_segment_runs_again(noise: Any) -> None:
     layer = layer_of("LSTM", 2, dropout=0.4, dropconnect=0.4, **noise)
