@@ -1,15 +1,18 @@
 """Recurrent networks by hand, on NumPy and on CuPy: see `rnncore.recurrent` for the first lines to type."""
 
 from rnncore.array import to_device, to_host
+from rnncore.finite import check_finite
 from rnncore.gradcheck import GradientError, check_cell, check_function
 from rnncore.layers import Dropout, Embedding, Linear
-from rnncore.losses import softmax_cross_entropy
+from rnncore.losses import NonFiniteLoss, softmax_cross_entropy
 from rnncore.optim import SGD, Adam, AdamW, clip_global_norm
 from rnncore.packing import Packing
 from rnncore.params import Params
+from rnncore.recompute import Recomputed
 from rnncore.recurrent import GRU, LSTM, RNN, Recurrent
 from rnncore.regularise import Regulariser
 from rnncore.sequence import Stepper, backward, forward
+from rnncore.stream import Truncated
 from rnncore.trace import Trace
 
 __all__ = [
@@ -23,14 +26,18 @@ __all__ = [
     "Embedding",
     "GradientError",
     "Linear",
+    "NonFiniteLoss",
     "Packing",
     "Params",
+    "Recomputed",
     "Recurrent",
     "Regulariser",
     "Stepper",
     "Trace",
+    "Truncated",
     "backward",
     "check_cell",
+    "check_finite",
     "check_function",
     "clip_global_norm",
     "forward",

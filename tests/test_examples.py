@@ -5,7 +5,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
+
+from rnncore import Recomputed, Recurrent, Regulariser, check_cell
+from rnncore.cells import find_cell
 
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
@@ -36,6 +40,25 @@ def test_own_cell() -> None:
     assert "output (6, 3, 8), h (4, 3, 4), c (4, 3, 4)" in text
     [(first, last)] = [(float(a), float(b)) for a, b in re.findall(r"error (\S+) at first, (\S+) at last", text)]
     assert last < first
+
+
+def test_the_own_cell_gets_what_the_library_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    cell = find_cell("own_cell:Peephole")
+    noise = Regulariser(zoneout={"h": 0.3, "c": 0.4}, recurrent_dropout=0.3, seed=1)
+    assert check_cell(cell, regulariser=noise).error < 1e-7
+    layer = Recurrent(cell, 2, 3, layers=2, dropconnect=0.3, dtype=np.float64)
+    x = np.random.default_rng(0).normal(size=(9, 4, 2))
+    layer.training = False
+    output, _ = layer(x, lengths=[9, 3, 0, 8])
+    layer.backward(output, keep_state_gradients=True)
+    assert layer.trace.gradient("c")[0].any()
+    expected, sparse = layer.grads.copy(), Recomputed(layer)
+    sparse(x, lengths=[9, 3, 0, 8])
+    sparse.backward(output)
+    np.testing.assert_allclose(layer.grads.flat, expected.flat, atol=1e-12)
+    live = layer.stepper(batch=4)
+    np.testing.assert_allclose(np.stack([live.step(x_t) for x_t in x]), layer(x)[0], atol=1e-14)
 
 
 def test_the_cell_in_own_cell_is_of_the_length_that_is_promised() -> None:

@@ -23,6 +23,8 @@ FORBIDDEN = [
     ("rnncore.cells", ("rnncore.sequence", "rnncore.recurrent", "rnncore.gradcheck", "rnncore.layers")),
     ("rnncore.trace", ("rnncore.sequence", "rnncore.recurrent", "rnncore.layers")),
     ("rnncore.sequence", ("rnncore.recurrent", "rnncore.gradcheck", "rnncore.layers")),
+    ("rnncore.layout", ("rnncore.stack", "rnncore.stream", "rnncore.recurrent", "rnncore.cells")),
+    ("rnncore.stack", ("rnncore.stream", "rnncore.recurrent", "rnncore.recompute", "rnncore.gradcheck")),
     ("rnncore.layers", ("rnncore.sequence", "rnncore.cells", "rnncore.trace", "rnncore.recurrent")),
     ("rnncore.losses", ("rnncore.sequence", "rnncore.cells", "rnncore.trace")),
     ("rnncore.optim", ("rnncore.sequence", "rnncore.cells", "rnncore.layers", "rnncore.losses")),

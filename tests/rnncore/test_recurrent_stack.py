@@ -317,10 +317,67 @@ def test_every_state_of_every_lane_is_in_the_traces() -> None:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_precision_is_kept_everywhere(dtype: Any) -> None:
-    layer = GRU(3, 4, layers=2, bidirectional=True, dropout=0.5, dtype=dtype)
+    rates: Any = {"dropout": 0.5, "dropconnect": 0.5, "zoneout": 0.5, "recurrent_dropout": 0.5}
+    layer = GRU(3, 4, layers=2, bidirectional=True, dtype=dtype, **rates)
     output, last = layer(np.ones((5, 2, 3), dtype), lengths=[5, 2])
     dx, dinitial = layer.backward(output, last)
     assert {a.dtype for a in (output, dx, *last, *dinitial, layer.params.flat, layer.grads.flat)} == {np.dtype(dtype)}
+
+
+@pytest.mark.parametrize(
+    "shape_of",
+    [
+        np.asfortranarray,
+        lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+        lambda x: x[::-1].copy()[::-1],
+        lambda x: np.broadcast_to(x, x.shape),
+        lambda x: np.ascontiguousarray(x.transpose(2, 0, 1)).transpose(1, 2, 0),
+    ],
+    ids=["Fortran", "strided", "backwards", "read-only", "transposed"],
+)
+@pytest.mark.parametrize("lengths", [None, [5, 2, 3]])
+def test_any_strides_will_do(shape_of: Any, lengths: Any) -> None:
+    rng = np.random.default_rng(0)
+    x, d = rng.normal(size=(2, 5, 3, 4)).astype(np.float32)
+    state = rng.normal(size=(4, 3, 2)).astype(np.float32)
+    layer = GRU(4, 2, layers=2, bidirectional=True)
+    expected, (h,) = layer(x, state, lengths)
+    dx, (dh,) = layer.backward(d, state)
+    grads = layer.grads.flat.copy()
+    output, (last,) = layer(shape_of(x), shape_of(state), lengths)
+    again, (dstate,) = layer.backward(shape_of(d), shape_of(state))
+    for a, b in ((output, expected), (last, h), (again, dx), (dstate, dh), (layer.grads.flat, grads)):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float64, np.int64, np.complex64, ">f4", bool, object])
+def test_other_precisions_are_refused_with_the_remedy(dtype: Any) -> None:
+    with pytest.raises(
+        TypeError, match=r"x: expected an array of float32, got .*; convert it with x.astype\('float32'\)"
+    ):
+        LSTM(3, 4)(np.zeros((5, 2, 3), dtype))
+
+
+def test_a_pass_that_fails_leaves_nothing_to_go_back_through() -> None:
+    layer, x = LSTM(3, 4), np.ones((5, 2, 3), np.float32)
+    layer(x)
+    bad = (np.zeros((2, 4), np.float32), np.zeros((2, 5), np.float32))
+    with pytest.raises(ValueError, match="initial c"):
+        layer(x, bad)
+    with pytest.raises(RuntimeError, match="call the layer on x first"):
+        layer.backward()
+
+
+def test_no_steps_leave_the_state_as_it_is() -> None:
+    layer, h = GRU(3, 4, layers=2), np.random.default_rng(0).normal(size=(2, 5, 4)).astype(np.float32)
+    output, (last,) = layer(np.zeros((0, 5, 3), np.float32), h)
+    assert output.shape == (0, 5, 4)
+    np.testing.assert_array_equal(last, h)
+    dx, (dh,) = layer.backward(None, h)
+    assert dx is not None
+    assert dx.shape == (0, 5, 3)
+    np.testing.assert_array_equal(dh, h)
+    assert not layer.grads.flat.any()
 
 
 def test_initialisers_for_all_for_one_name_and_for_one_parameter() -> None:
