@@ -17,10 +17,10 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 # What TeX allows and the converter does not read: a digit as an argument without braces, a prime before an index,
-# and a say in how wide the space around a sign is. And the space that it leaves out, between tanh and what follows.
+# and a say in how wide the space around a sign is. Then what browsers leave out: the space in tanh c.
 _SHORT_FRACTION = re.compile(r"\\([td]?frac)(\d)(\d)")
 _PRIME = re.compile(r"'_(\w|\{[^}]*\})")
-_FUNCTION = re.compile(r"(<mi>(?:tanh|log|exp|cos)</mi>)(?=\s*<m(?:sub|i)>)")
+_APPLIED = re.compile(r"(<mo>&ApplyFunction;</mo>)(?=\s*<m(?:sub|i)>)")
 _MATHREL = re.compile(r"\\mathrel\{(.)\}")
 
 
@@ -32,7 +32,7 @@ def to_mathml(tex: str, block: bool) -> str:
     if block and ("&" in tex or r"\\" in tex):
         tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
     mathml = str(tex2mathml(tex.strip(), as_block=block))
-    return _FUNCTION.sub(r'\1<mspace width="0.17em"></mspace>', mathml)
+    return _APPLIED.sub(r'\1<mspace width="0.17em"></mspace>', mathml)
 
 
 def _convert(node: nodes.Element, block: bool) -> str:

@@ -1,0 +1,156 @@
+"""The documentation does what it says: its code runs and prints what stands there, all is listed, and it builds."""
+
+import contextlib
+import inspect
+import io
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+
+import rnncore
+
+ROOT = Path(__file__).resolve().parent.parent
+DOCS = ROOT / "docs"
+PAGES = sorted(page for page in DOCS.glob("*.md") if "```python" in page.read_text("utf-8"))
+FENCE = re.compile(r"^(?P<marks>`{3,}) *(?P<kind>\S*)[^\n]*\n(?P<body>.*?)^(?P=marks) *$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fence of ```python, and the ```text that follows it at once, if one does: what it prints."""
+
+    line: int
+    code: str
+    output: str | None
+
+
+def blocks(page: str) -> Iterator[Block]:
+    """Every block that is run, in order; a block that is only shown says ```{code-block} python."""
+    fences = list(FENCE.finditer(page))
+    for k, fence in enumerate(fences):
+        if fence["kind"] == "python":
+            after = fences[k + 1] if k + 1 < len(fences) else None
+            follows = after is not None and after["kind"] == "text" and not page[fence.end() : after.start()].strip()
+            yield Block(page.count("\n", 0, fence.start("body")), fence["body"], after["body"] if follows else None)
+
+
+def run(page: str, name: str) -> None:
+    """Run the blocks of a page in one namespace, and hold what they print to what the page says."""
+    space: dict[str, Any] = {"__name__": "__docs__"}
+    for block in blocks(page):
+        printed = io.StringIO()
+        code = compile("\n" * block.line + block.code, name, "exec")
+        with contextlib.redirect_stdout(printed):
+            exec(code, space)
+        said = block.output or ""
+        assert printed.getvalue().rstrip() == said.rstrip(), f"{name}, line {block.line + 1}, prints something else"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_code_of_a_page_runs_and_prints_what_stands_there(page: Path) -> None:
+    run(page.read_text("utf-8"), str(page))
+
+
+def test_pages_that_must_run_are_among_them() -> None:
+    assert {"index", "ten-minutes", "own-cell"} <= {page.stem for page in PAGES}
+
+
+@pytest.mark.parametrize(
+    ("page", "error"),
+    [
+        ("```python\nprint(1 + 1)\n```\n\n```text\n3\n```\n", "prints something else"),
+        ("```python\nprint('unannounced')\n```\n", "prints something else"),
+        ("```python\nx = 1\n```\ntext\n```python\nassert x == 2, 'lost'\n```\n", "lost"),
+    ],
+)
+def test_a_page_that_is_wrong_is_caught(page: str, error: str) -> None:
+    with pytest.raises(AssertionError, match=error):
+        run(page, "a page")
+
+
+def test_what_is_only_shown_is_not_run() -> None:
+    page = "```{code-block} python\n1 / 0\n```\n\n```sh\nfalse\n```\n"
+    assert list(blocks(page)) == []
+
+
+@pytest.mark.parametrize("name", rnncore.__all__)
+def test_public_name_is_explained_and_in_the_reference(name: str) -> None:
+    explained = inspect.getdoc(getattr(rnncore, name)) or ""
+    summary = explained.partition("\n")[0]
+    assert len(summary.split()) >= 2, f"rnncore.{name} says nothing of itself"
+    assert getattr(rnncore, name).__doc__, f"rnncore.{name} has no docstring of its own"
+    listed = re.findall(r"^   ~rnncore\.(\w+)$", (DOCS / "api.md").read_text("utf-8"), re.MULTILINE)
+    assert listed.count(name) == 1, f"rnncore.{name} must stand once in docs/api.md"
+
+
+def test_reference_lists_nothing_that_is_not_public() -> None:
+    listed = set(re.findall(r"~rnncore\.(\w+)", (DOCS / "api.md").read_text("utf-8")))
+    assert listed <= set(rnncore.__all__)
+
+
+@pytest.fixture
+def extensions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The site's own extensions, which need Sphinx."""
+    pytest.importorskip("sphinx", reason="the site needs sphinx: pip install -e '.[docs]'")
+    monkeypatch.syspath_prepend(str(DOCS / "_ext"))
+
+
+@pytest.mark.usefixtures("extensions")
+def test_equations_become_mathml_or_are_refused() -> None:
+    mathml = import_module("mathml")
+    block = mathml.to_mathml(r"a &= \tfrac12 b'_r \\ c &\mathrel{+}= \tanh c_t", block=True)
+    assert block.count("<mtr>") == 2
+    assert all(part in block for part in ("<mn>1</mn>", "<mn>2</mn>", "<msubsup>", "<mspace", 'display="block"'))
+    assert "\\" not in block
+    with pytest.raises(mathml.MathError):
+        mathml.to_mathml(r"\unheard{x}", block=False)
+
+
+@pytest.mark.usefixtures("extensions")
+@pytest.mark.parametrize(
+    ("lines", "expected"),
+    [
+        (
+            ["H : units, |h| of them,", "    at most", "T : steps"],
+            ["``H``", "    units, \\|h\\| of them,", "    at most", "``T``", "    steps"],
+        ),
+        (["a       (G, b)  the gates"], ["``a``", "    (G, b)  the gates"]),
+        (["x : first", "and then prose"], ["x : first", "and then prose"]),
+        (
+            ["Parameters", "----------", "", "x : left to numpydoc"],
+            ["Parameters", "----------", "", "x : left to numpydoc"],
+        ),
+        (
+            ["| a | b |", "|---|---|", "| 1 | 2 |"],
+            [".. list-table::", "    :header-rows: 1", "", "    * - a", "      - b", "    * - 1", "      - 2"],
+        ),
+        ([".. math:: |x|", ">>> a | b", "`|y|`"], [".. math:: |x|", ">>> a | b", "`|y|`"]),
+    ],
+)
+def test_docstrings_of_the_house_become_restructured_text(lines: list[str], expected: list[str]) -> None:
+    assert import_module("docstrings").to_rst(lines) == expected
+
+
+@pytest.mark.slow
+def test_site_builds_without_a_warning_and_asks_nothing_of_the_network(tmp_path: Path) -> None:
+    missing = [name for name in ("sphinx", "myst_parser", "numpydoc", "furo") if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"the site needs {', '.join(missing)}: pip install -e '.[docs]'")
+    pages, site = tmp_path / "docs", tmp_path / "site"
+    shutil.copytree(DOCS, pages, ignore=shutil.ignore_patterns("_build", "generated"))
+    for package in ("rnncore", "captioning", "examples"):  # which pages cite
+        (tmp_path / package).symlink_to(ROOT / package)
+    command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", str(pages), str(site)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
+    assert done.returncode == 0, done.stderr
+    loaded = re.compile(r"""<(?:script|link|img)\b[^>]*?(?:src|href)=["']https?://[^"']+""")
+    asked = {hit for page in site.rglob("*.html") for hit in loaded.findall(page.read_text("utf-8"))}
+    assert not asked, f"pages that load from the network: {sorted(asked)}"
+    assert "<math" in (site / "generated" / "rnncore.cells.lstm.html").read_text("utf-8")
