@@ -136,6 +136,7 @@ def check_cell(
     lengths: Sequence[int] | None = None,
     seed: int = 0,
     regulariser: Regulariser | None = None,
+    step: float = 2e-4,
 ) -> Worst:
     """Hold a cell to the contract of `rnncore.cells.base.Cell`, its gradients to finite differences.
 
@@ -147,7 +148,8 @@ def check_cell(
     ----------
     sizes : T, B, D, H.
     lengths : the mixed lengths, (B,); made from `sizes` when None.
-    regulariser : noise under which the gradients are checked as well, its masks drawn by its seed.
+    regulariser : noise under which all this is checked, its masks drawn by its seed.
+    step : the e of `numeric_gradient`; a cell that curves sharply, as one that normalises few units, needs a small one.
 
     Returns
     -------
@@ -166,7 +168,7 @@ def check_cell(
     """
     T, B, _, _ = sizes
     mixed = list(lengths) if lengths is not None else [max(0, T - 2 * k) for k in range(B)][::-1]
-    found = [_check_gradients(cell, sizes, case, tolerance, seed, regulariser) for case in (None, mixed)]
+    found = [_check_gradients(cell, sizes, case, tolerance, seed, regulariser, step) for case in (None, mixed)]
     _check_stepping(cell, sizes, seed, None if regulariser is None else regulariser.seeded(None))
     return max(found, key=lambda w: w.error)
 
@@ -188,6 +190,7 @@ def _check_gradients(
     tolerance: float,
     seed: int,
     regulariser: Regulariser | None,
+    step: float,
 ) -> Worst:
     p, x, initial = _problem(cell, sizes, seed)
     rng = np.random.default_rng(seed + 1)
@@ -203,7 +206,8 @@ def _check_gradients(
     got = sequence.backward(cell, p, trace, dh, dlast, unwritten)
     states = {f"initial {name}": s for name, s in zip(cell.state, initial, strict=True)}
     dstates = dict(zip(states, got.initial, strict=True))
-    worst = check_function(loss, {**p, "x": x, **states}, {**got.params, "x": got.x, **dstates}, tolerance)
+    arrays, gradients = {**p, "x": x, **states}, {**got.params, "x": got.x, **dstates}
+    worst = check_function(loss, arrays, gradients, tolerance, step)
     if lengths is not None:
         padding = np.arange(len(x))[:, None] >= np.asarray(lengths)
         if got.x is None or np.any(got.x[padding]):

@@ -56,8 +56,9 @@ class Regulariser:
     seed : of all masks of one pass, an integer or several, each >= 0. Equal seeds, sizes and lengths give equal masks
         in every precision. Give every training step one of its own, by `seeded`. None is inference.
 
-    Source: zoneout from D. Krueger et al., ICLR 2017, equations 5 and 6; recurrent dropout from Y. Gal &
-    Z. Ghahramani, NIPS 2016, section 4.2, with the mask of each gate the same, as Keras has it.
+    Source: zoneout from D. Krueger et al., Zoneout: regularizing RNNs by randomly preserving hidden activations, ICLR
+    2017, section 3; recurrent dropout from Y. Gal & Z. Ghahramani, A theoretically grounded application of dropout in
+    recurrent neural networks, NIPS 2016, section 4.1, in its form with one mask for all gates.
     """
 
     zoneout: Mapping[str, float] = field(default_factory=dict)

@@ -3,13 +3,28 @@
 from importlib import import_module
 
 from rnncore.cells.base import Cell, Weights, recurrent_initialisers
+from rnncore.cells.greff import CIFG, FGR, NFG, NIAF, NIG, NOAF, NOG, NP, GreffLSTM, PeepholeLSTM
 from rnncore.cells.gru import GRU, GRUBefore
+from rnncore.cells.layernorm import LayerNormLSTM
 from rnncore.cells.lstm import LSTM
+from rnncore.cells.lstmp import LSTMP
+from rnncore.cells.mingru import MinGRU
 from rnncore.cells.rnn import RNN
 from rnncore.trace import Now, sizes_of
 
 #: Every cell of the library, by the name that commands and recipes use.
-CELLS: dict[str, type[Cell]] = {"RNN": RNN, "LSTM": LSTM, "GRU": GRU, "GRU-before": GRUBefore}
+CELLS: dict[str, type[Cell]] = {
+    "RNN": RNN,
+    "LSTM": LSTM,
+    "GRU": GRU,
+    "GRU-before": GRUBefore,
+    "minGRU": MinGRU,
+    "LSTM-peephole": PeepholeLSTM,
+    "LSTM-projection": LSTMP,
+    "LSTM-layernorm": LayerNormLSTM,
+    "CIFG": CIFG,
+    **{f"Greff-{kind.variant}": kind for kind in (NIG, NFG, NOG, NIAF, NOAF, NP, FGR)},
+}
 
 
 def find_cell(name: str) -> Cell:
@@ -34,12 +49,18 @@ def find_cell(name: str) -> Cell:
 
 __all__ = [
     "CELLS",
+    "CIFG",
     "GRU",
     "LSTM",
+    "LSTMP",
     "RNN",
     "Cell",
     "GRUBefore",
+    "GreffLSTM",
+    "LayerNormLSTM",
+    "MinGRU",
     "Now",
+    "PeepholeLSTM",
     "Weights",
     "find_cell",
     "recurrent_initialisers",

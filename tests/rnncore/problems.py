@@ -1,13 +1,15 @@
 """Random problems for a cell: parameters, inputs, initial states, lengths, and gradients that arrive from outside."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 from hypothesis import strategies as st
 
 from rnncore import sequence
-from rnncore.cells import CELLS, Cell
+from rnncore.cells import CELLS, LSTMP, Cell, sizes_of
 from rnncore.params import Params
 from rnncore.trace import Trace
 
@@ -26,6 +28,9 @@ SIZES: tuple[tuple[int, int, int, int, tuple[int, ...] | None], ...] = (
     (4, 30, 2, 2, tuple(k * 7 % 5 for k in range(30))),
 )
 
+#: Every cell of the library by name, and one whose output has another size than H.
+ALL: dict[str, Callable[[], Cell]] = {**CELLS, "LSTM-projection-2": partial(LSTMP, 2)}
+
 
 @dataclass
 class Problem:
@@ -41,7 +46,7 @@ class Problem:
 
     @property
     def cell(self) -> Cell:
-        return CELLS[self.name]()
+        return ALL[self.name]()
 
     @property
     def padding(self) -> Any:
@@ -66,15 +71,16 @@ def problem(
     dtype: Any = np.float64,
 ) -> Problem:
     rng = np.random.default_rng(seed)
-    cell = CELLS[name]()
+    cell = ALL[name]()
     p = Params(cell.shapes(D, H), dtype)
     p.flat[:] = rng.normal(0, 0.7, p.size)
 
     def normal(*shape: int) -> Any:
         return rng.normal(size=shape).astype(dtype)
 
-    initial, dlast = [normal(B, H) for _ in cell.state], [normal(B, H) for _ in cell.state]
-    return Problem(name, p, normal(T, B, D), initial, lengths, normal(T, B, H), dlast)
+    widths = [sizes_of(cell, H)[state] for state in cell.state]
+    initial, dlast = [normal(B, n) for n in widths], [normal(B, n) for n in widths]
+    return Problem(name, p, normal(T, B, D), initial, lengths, normal(T, B, widths[0]), dlast)
 
 
 @st.composite
@@ -83,4 +89,4 @@ def problems(draw: st.DrawFn, max_steps: int = 5, max_batch: int = 4) -> Problem
     T, B = draw(st.integers(1, max_steps)), draw(st.integers(1, max_batch) | st.just(sequence._SMALL_BATCH + 1))
     lengths = draw(st.none() | st.lists(st.integers(0, T), min_size=B, max_size=B).map(tuple))
     D, H = draw(st.integers(1, 3)), draw(st.integers(1, 3))
-    return problem(draw(st.sampled_from(list(CELLS))), T, B, D, H, lengths, draw(st.integers(0, 9)))
+    return problem(draw(st.sampled_from(list(ALL))), T, B, D, H, lengths, draw(st.integers(0, 9)))

@@ -10,13 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from tests.rnncore.reference_variants import VARIANTS, sigmoid
+
 Values = dict[str, Any]
 Weights = Mapping[str, Any]
 State = tuple[Any, ...]
-
-
-def sigmoid(a: Any) -> Any:
-    return 1 / (1 + np.exp(-a))
 
 
 def rnn(p: Weights, x: Any, state: State) -> Values:
@@ -116,10 +114,10 @@ def gru_before_back(p: Weights, x: Any, state: State, v: Values, dstate: State) 
 
 @dataclass(frozen=True)
 class Textbook:
-    """A step, its derivative, and the names of the states."""
+    """A step, its derivative where one is written out, and the names of the states."""
 
     step: Callable[[Weights, Any, State], Values]
-    back: Callable[[Weights, Any, State, Values, State], tuple[Values, State, Values]]
+    back: Callable[[Weights, Any, State, Values, State], tuple[Values, State, Values]] | None
     states: tuple[str, ...] = ("h",)
 
 
@@ -128,6 +126,7 @@ TEXTBOOK = {
     "LSTM": Textbook(lstm, lstm_back, ("h", "c")),
     "GRU": Textbook(gru, gru_back),
     "GRU-before": Textbook(gru_before, gru_before_back),
+    **{name: Textbook(step, None, states) for name, (step, states) in VARIANTS.items()},
 }
 
 
@@ -146,7 +145,7 @@ class Run:
 def run(
     name: str, p: Weights, x: Any, initial: Sequence[Any], lengths: Sequence[int], dh: Any, dlast: Sequence[Any]
 ) -> Run:
-    """Forward and backward over padded x (T, B, D)."""
+    """Forward, and backward where the cell's derivative is written out, over padded x (T, B, D)."""
     cell, state = TEXTBOOK[name], tuple(initial)
     before, values = [], []
     alive = [(t < np.asarray(lengths))[:, None] for t in range(len(x))]
@@ -156,6 +155,8 @@ def run(
         state = tuple(np.where(alive[t], values[t][s], old) for s, old in zip(cell.states, state, strict=True))
     names = cell.step(p, x[0], tuple(initial))
     result = Run({k: np.array([v[k] * on for v, on in zip(values, alive, strict=True)]) for k in names}, state)
+    if cell.back is None:
+        return result
 
     dstate, das, dxs = tuple(dlast), [], []
     dparams = {k: np.zeros_like(v) for k, v in p.items()}

@@ -5,30 +5,42 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncore.cells import CELLS, GRU, LSTM, RNN, Cell, GRUBefore, find_cell
+from rnncore import sequence
+from rnncore.cells import CELLS, GRU, LSTM, LSTMP, RNN, Cell, GreffLSTM, GRUBefore, PeepholeLSTM, find_cell
+from rnncore.cells.greff import VARIANTS
 from rnncore.gradcheck import check_cell
 from rnncore.params import Params
+from tests.rnncore.problems import ALL, problem
 
 T_B_D_H = [(4, 3, 3, 5), (1, 3, 2, 4), (5, 1, 2, 3), (3, 2, 1, 2), (3, 2, 2, 1), (1, 1, 1, 1), (2, 26, 1, 1)]
-GATES = {"RNN": 1, "LSTM": 4, "GRU": 3, "GRU-before": 3}
+#: Of fewer than three units nothing is left once their mean and scale are taken away: no gradient to check.
+NORMALISED = ("LSTM-layernorm",)
+CASES = [
+    (name, sizes)
+    for name in ALL
+    for sizes in (
+        T_B_D_H if name in ("RNN", "LSTM", "GRU", "GRU-before") else [(3, 3, 2, 3), (2, 2, 2, 4), *T_B_D_H[4:6]]
+    )
+    if sizes[3] >= 3 or name not in NORMALISED
+]
 
 
 def initialised(cell: Cell, D: int = 4, H: int = 5, seed: int = 0, dtype: Any = np.float64) -> Params:
     return Params(cell.shapes(D, H), dtype).initialise(cell.initialisers(), seed)
 
 
-@pytest.mark.parametrize("sizes", T_B_D_H)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize(("name", "sizes"), CASES, ids=str)
 def test_gradients(name: str, sizes: tuple[int, int, int, int]) -> None:
-    worst = check_cell(CELLS[name](), sizes=sizes)
+    worst = check_cell(ALL[name](), sizes=sizes)
     print(name, sizes, worst)  # shown by pytest -rP
     assert worst.error < 2e-9
 
 
 @pytest.mark.parametrize("lengths", [(2, 3), (3, 0), (0, 1), (1, 1)])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", ALL)
 def test_gradients_at_given_lengths(name: str, lengths: tuple[int, int]) -> None:
-    assert check_cell(CELLS[name](), sizes=(3, 2, 2, 2), lengths=lengths, seed=5).error < 2e-9
+    H = 4 if name in NORMALISED else 2
+    assert check_cell(ALL[name](), sizes=(3, 2, 1, H), lengths=lengths, seed=5).error < 2e-9
 
 
 @pytest.mark.parametrize(
@@ -50,9 +62,9 @@ def test_names_and_sizes(cell: Cell, gates: tuple[str, ...], states: tuple[str, 
     assert initialised(cell).size == size
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [name for name in CELLS if "U" in CELLS[name]().shapes(1, 1)])
 def test_every_block_of_U_starts_orthogonal_and_differs(name: str) -> None:
-    blocks = np.split(initialised(CELLS[name]())["U"], GATES[name])
+    blocks = np.split(initialised(CELLS[name]())["U"], len(CELLS[name]().gates))
     for block in blocks:
         np.testing.assert_allclose(block @ block.T, np.eye(5), atol=1e-14)
     assert all(np.abs(a - b).max() > 0.1 for k, a in enumerate(blocks) for b in blocks[:k])
@@ -69,11 +81,53 @@ def test_W_starts_within_glorots_limit_of_one_gate(name: str) -> None:
 @pytest.mark.parametrize("name", CELLS)
 def test_biases_start_at_zero_but_for_the_forget_gate(name: str) -> None:
     p = initialised(CELLS[name]())
-    expected = np.zeros_like(p["b"])
-    if name == "LSTM":
-        expected[5:10] = 1
-    np.testing.assert_array_equal(p["b"], expected)
+    gates, where = CELLS[name]().gates, "beta" if name == "LSTM-layernorm" else "b"
+    expected = np.repeat([float(gate == "forget") for gate in gates], 5)
+    np.testing.assert_array_equal(p[where], expected)
+    assert where == "b" or not p["b"].any()
     assert not p.get("b_U", np.zeros(1)).any()
+
+
+def test_one_definition_has_all_variants_of_greff() -> None:
+    sizes = {name: initialised(GreffLSTM(name), 3, 2).size for name in VARIANTS}
+    vanilla = 4 * 2 * (3 + 2 + 1) + 3 * 2
+    gate = 2 * (3 + 2 + 1) + 2
+    fewer = dict.fromkeys(("NIG", "NFG", "NOG", "CIFG"), vanilla - gate)
+    same = dict.fromkeys(("V", "NIAF", "NOAF"), vanilla)
+    assert sizes == fewer | same | {"NP": vanilla - 6, "FGR": vanilla + 36}
+    assert GreffLSTM().variant == PeepholeLSTM().variant == "V"
+    assert {kind.variant for kind in CELLS.values() if issubclass(kind, GreffLSTM)} == set(VARIANTS)
+    with pytest.raises(ValueError, match="variant: expected one of V, NIG, NFG, NOG, NIAF, NOAF, CIFG, NP, FGR, got"):
+        GreffLSTM("nig")
+
+
+def test_without_peepholes_it_is_the_lstm() -> None:
+    case = problem("Greff-NP", 4, 3, 2, 3, (2, 4, 0))
+    lstm, greff = problem("LSTM", 4, 3, 2, 3, (2, 4, 0)), case
+    assert np.array_equal(lstm.p.flat, greff.p.flat)
+    (one, want), (other, got) = lstm.run(), greff.run()
+    np.testing.assert_allclose(other.output, one.output, rtol=1e-13)
+    for name, value in want.params.items():
+        np.testing.assert_allclose(got.params[name], value, rtol=1e-12, atol=1e-14)
+
+
+def test_a_projection_that_is_a_unit_matrix_is_the_lstm() -> None:
+    lstm, case = problem("LSTM", 4, 3, 2, 3), problem("LSTM-projection", 4, 3, 2, 3)
+    for name in ("W", "U", "b"):
+        case.p[name][...] = lstm.p[name]
+    case.p["V"][...] = np.eye(3)
+    case.x, case.initial = lstm.x, lstm.initial
+    np.testing.assert_array_equal(case.run()[0].output, lstm.run()[0].output)
+    with pytest.raises(ValueError, match="projection: expected at least 1, or None for as many as H, got 0"):
+        LSTMP(0)
+
+
+def test_backward_needs_the_variant_that_ran_forward() -> None:
+    case = problem("LSTM-peephole", 2, 2, 2, 2)
+    trace, _ = case.run()
+    sequence.backward(PeepholeLSTM(), case.p, trace)
+    with pytest.raises(ValueError, match="backward needs the cell that ran forward"):
+        sequence.backward(PeepholeLSTM("NIAF"), case.p, trace)
 
 
 @pytest.mark.parametrize("bias", [0.0, 2.5])
@@ -102,7 +156,7 @@ def test_find_cell_by_name_and_by_module(name: str) -> None:
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("lstm", "no cell 'lstm'; there are RNN, LSTM, GRU, GRU-before, or write module:Class"),
+        ("lstm", "no cell 'lstm'; there are RNN, LSTM, GRU, GRU-before, .*, or write module:Class"),
         ("nowhere.at.all:Cell", "'nowhere.at.all:Cell' cannot be loaded: No module named 'nowhere'"),
         ("rnncore.cells:Peephole", "'rnncore.cells:Peephole' cannot be loaded: .* 'Peephole'"),
     ],

@@ -6,10 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncore.cells import CELLS
 from rnncore.packing import Packing
 from rnncore.sequence import Stepper, backward, forward
-from tests.rnncore.problems import Problem, problem
+from tests.rnncore.problems import ALL, Problem, problem
 from tests.rnncore.test_trace import everything
 
 LAYOUTS = [(4, 3, 2, 3, None), (4, 3, 2, 3, (1, 4, 0)), (3, 26, 2, 3, None), (3, 26, 2, 3, (2,) * 13 + (3,) * 13)]
@@ -22,7 +21,7 @@ def problem_of(name: str, sizes: Any, dtype: Any) -> Problem:
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("sizes", LAYOUTS, ids=str)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", ALL)
 def test_one_precision_from_end_to_end(name: str, sizes: Any, dtype: Any) -> None:
     case = problem_of(name, sizes, dtype)
     with np.errstate(all="raise"):
@@ -34,7 +33,7 @@ def test_one_precision_from_end_to_end(name: str, sizes: Any, dtype: Any) -> Non
 
 
 @pytest.mark.parametrize("sizes", LAYOUTS, ids=str)
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", ALL)
 def test_single_precision_is_double_precision_rounded(name: str, sizes: Any) -> None:
     double, single = (problem_of(name, sizes, dtype) for dtype in (np.float64, np.float32))
     want, got = everything(*double.run()), everything(*single.run())
@@ -44,7 +43,7 @@ def test_single_precision_is_double_precision_rounded(name: str, sizes: Any) -> 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("scale", [1e4, 1e30])
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", [name for name in ALL if name != "LSTM-layernorm"])
 def test_saturation_is_silent_and_finite(name: str, scale: float, dtype: Any) -> None:
     case = problem(name, 4, 3, 2, 3, (4, 2, 1), dtype=dtype)
     case.x *= dtype(scale)
@@ -59,7 +58,22 @@ def test_saturation_is_silent_and_finite(name: str, scale: float, dtype: Any) ->
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("name", CELLS)
+def test_layer_normalisation_takes_the_scale_away(dtype: Any) -> None:
+    """Whatever x is multiplied by; up to 1e15 in single precision, whose squares still are numbers."""
+    outputs = []
+    for scale in (1e4, 1e15):
+        case = problem("LSTM-layernorm", 4, 3, 2, 3, (4, 2, 1), dtype=dtype)
+        case.p["b"][...] = 0
+        case.x *= dtype(scale)
+        with np.errstate(all="raise"):
+            arrays = everything(*case.run())
+        assert all(np.isfinite(a).all() for a in arrays.values())
+        outputs.append(arrays["outputs"])
+    np.testing.assert_allclose(*outputs, rtol=1e-3 if dtype is np.float32 else 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("name", ALL)
 def test_denormal_inputs_act_as_zero(name: str, dtype: Any) -> None:
     """Products of denormals underflow to zero by definition; nothing else may be reported."""
     case, still = (problem(name, 3, 2, 2, 3, dtype=dtype) for _ in range(2))

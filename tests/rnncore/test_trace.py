@@ -6,11 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
-from rnncore.cells import CELLS
 from rnncore.packing import Packing
 from rnncore.sequence import Gradients, backward, forward
 from rnncore.trace import Trace
-from tests.rnncore.problems import SIZES, Problem, problem, problems
+from tests.rnncore.problems import ALL, SIZES, Problem, problem, problems
 
 ALIKE = ((1, 0, 2), (0, 1, 2), (1, 1, 1), (3, 0, 0))
 MIXED = (5, 6, 3, 2, (2, 0, 5, 1, 4, 5))
@@ -41,7 +40,7 @@ def assert_same(got: dict[str, Any], expected: dict[str, Any]) -> None:
         assert got[name].dtype == value.dtype, name
 
 
-@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("name", ALL)
 def test_a_trace_used_again_gives_the_same_bits(name: str) -> None:
     """Also when it grew, shrank, served dense batches, or as many rows laid out in another way, before."""
     used: Trace | None = None
