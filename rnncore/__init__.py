@@ -1,5 +1,7 @@
 """Recurrent networks by hand, on NumPy and on CuPy: see `rnncore.recurrent` for the first lines to type."""
 
+from typing import TYPE_CHECKING, Any
+
 from rnncore.array import to_device, to_host
 from rnncore.finite import check_finite
 from rnncore.gradcheck import GradientError, check_cell, check_function
@@ -14,6 +16,9 @@ from rnncore.regularise import Regulariser
 from rnncore.sequence import Stepper, backward, forward
 from rnncore.stream import Truncated
 from rnncore.trace import Trace
+
+if TYPE_CHECKING:
+    from rnncore.interop.files import load, save
 
 __all__ = [
     "GRU",
@@ -41,7 +46,18 @@ __all__ = [
     "check_function",
     "clip_global_norm",
     "forward",
+    "load",
+    "save",
     "softmax_cross_entropy",
     "to_device",
     "to_host",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import `load` and `save` once they are asked for, so that `import rnncore` stays quick."""
+    if name in ("load", "save"):
+        from rnncore.interop import files
+
+        return getattr(files, name)
+    raise AttributeError(f"module 'rnncore' has no attribute {name!r}")

@@ -104,3 +104,10 @@ def test_streaming() -> None:
 @pytest.mark.parametrize("name", ["own_cell", "char_lm", "adding_problem", "streaming"])
 def test_an_example_has_help(name: str) -> None:
     assert "--seed" in run(name, "--help")
+
+
+def test_weights_from_pytorch(tmp_path: Path) -> None:
+    text = run("weights_from_pytorch", "--folder", str(tmp_path / "new"))
+    assert numbers(r"differ from PyTorch's by (\S+) at most", text)[0] < 1e-10
+    assert numbers(r"in ONNX Runtime differs by (\S+) at most", text)[0] < 1e-5
+    assert {file.name for file in (tmp_path / "new").iterdir()} == {"lstm.safetensors", "lstm.onnx"}

@@ -7,7 +7,7 @@ A `Bundle` is the name of a cell and its arrays, named as `Recurrent` names them
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore.array import FLOATS, Array, array_module, to_host
-from rnncore.cells import CELLS, Cell
+from rnncore.cells import CELLS, LSTMP, Cell
+from rnncore.trace import sizes_of
 
 if TYPE_CHECKING:
     from rnncore.recurrent import Recurrent
@@ -58,8 +59,8 @@ class Bundle:
     about: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if self.cell is not None and self.cell in CELLS:
-            self._check(CELLS[self.cell]())
+        if self.cell in CELLS:
+            self._check(self._cell())
 
     @classmethod
     def of(cls, layer: Recurrent | Bundle) -> Bundle:
@@ -103,9 +104,9 @@ class Bundle:
     @property
     def hidden_size(self) -> int:
         """H."""
-        if self.cell is None or self.cell not in CELLS:
+        if self.cell not in CELLS:
             raise ValueError(f"the sizes of {self.cell} are not known here; ask the cell itself")
-        return int(self.params["layer0.W"].shape[0]) // len(CELLS[self.cell]().gates)
+        return int(self.params["layer0.W"].shape[0]) // len(self._cell().gates)
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -135,7 +136,7 @@ class Bundle:
 
         if cell is None and self.cell not in CELLS:
             raise ValueError(f"these are weights of {self.cell}; give the cell itself: layer(cell=MyCell())")
-        cell = CELLS[str(self.cell)]() if cell is None else cell
+        cell = self._cell() if cell is None else cell
         if cell_name(cell) != self.cell:
             raise ValueError(f"these are weights of {self.cell}, got the cell {cell_name(cell)}")
         hidden = int(self.params["layer0.W"].shape[0]) // len(cell.gates)
@@ -145,17 +146,21 @@ class Bundle:
         made.params.assign({name: xp.asarray(a) for name, a in self.params.items()})
         return made
 
+    def _cell(self) -> Cell:
+        """Return the library's cell of this name; the one whose shapes have a size of their own reads it off here."""
+        kind = CELLS[str(self.cell)]
+        return kind(len(self.params["layer0.V"])) if kind is LSTMP and "layer0.V" in self.params else kind()
+
     def _check(self, cell: Cell) -> None:
         """Hold names, shapes and precision to what the cell asks for."""
-        for name in ("layer0.W", "layer0.U"):
-            if name not in self.params:
-                raise ValueError(f"weights of {self.cell}: the parameter {name} is missing, got {sorted(self.params)}")
+        if "layer0.W" not in self.params:
+            raise ValueError(f"weights of {self.cell}: the parameter layer0.W is missing, got {sorted(self.params)}")
         size, hidden = self.input_size, self.hidden_size
         wanted: dict[str, tuple[int, ...]] = {}
         for k in range(self.layers):
             for way in ("", "reverse.")[: self.directions]:
                 wanted |= {f"layer{k}.{way}{name}": shape for name, shape in cell.shapes(size, hidden).items()}
-            size = int(self.params["layer0.U"].shape[1]) * self.directions  # what the layer below puts out
+            size = sizes_of(cell, hidden)[cell.state[0]] * self.directions
         got = {name: tuple(a.shape) for name, a in self.params.items()}
         for name in sorted(set(wanted) ^ set(got)) or wanted:
             if wanted.get(name) != got.get(name):
@@ -194,8 +199,25 @@ def permute(array: Array, given: Sequence[str], wanted: Sequence[str]) -> Array:
 
 def cell_name(cell: Cell) -> str:
     """Return the name of a cell in `CELLS`, or `module:Class`."""
-    kind = type(cell)
-    return next((name for name, known in CELLS.items() if known is kind), f"{kind.__module__}:{kind.__qualname__}")
+    kind, variant = type(cell), getattr(cell, "variant", None)
+    for name, known in CELLS.items():  # a variant may be made by its switch, or be a class of its own
+        if issubclass(known, kind) and getattr(known, "variant", None) == variant:
+            return name
+    return f"{kind.__module__}:{kind.__qualname__}"
+
+
+def portable(layer: Recurrent | Bundle, where: str, cells: Collection[str]) -> Bundle:
+    """Return the bundle of a layer that is to go to another library, or raise ValueError if it has no such layer."""
+    bundle = Bundle.of(layer)
+    if bundle.cell not in cells:
+        raise ValueError(f"{where} has no layer for {bundle.cell}; it has {', '.join(cells)}")
+    regulariser = None if isinstance(layer, Bundle) else layer.stack.rates.regulariser
+    if regulariser is not None and any(regulariser.zoneout.values()):
+        raise ValueError(
+            f"{where} has no zoneout, which acts in inference too, as its expectation; to have the weights all the "
+            "same, pass Bundle.of(layer)"
+        )
+    return bundle
 
 
 def as_array(name: str, value: Any) -> np.ndarray[Any, Any]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnncore.array import Array, to_host
+from rnncore.cells import CELLS
 from rnncore.interop.bundle import Bundle
 
 if TYPE_CHECKING:
@@ -54,8 +54,8 @@ def save(
     from safetensors.numpy import save as to_bytes
 
     bundle = _bundle_of(weights)
-    arrays = {name: np.ascontiguousarray(array) for name, array in bundle.params.items()}
-    header = {"cell": bundle.cell, **_sizes(bundle), "shapes": {name: a.shape for name, a in arrays.items()}}
+    arrays = {name: np.asarray(array, order="C") for name, array in bundle.params.items()}
+    header = {"cell": bundle.cell, **_sizes(weights), "shapes": {name: a.shape for name, a in arrays.items()}}
     header["about"] = {**bundle.about, **(about or {})}
     data = to_bytes(arrays, metadata={"format": FORMAT, "header": json.dumps(header)})
     write_whole(Path(path), data)
@@ -100,16 +100,17 @@ def _bundle_of(weights: Recurrent | Bundle | Mapping[str, Array]) -> Bundle:
     return Bundle.of(weights)
 
 
-def _sizes(bundle: Bundle) -> dict[str, int]:
-    """What a reader of the header wants to know of a stack of layers."""
-    if bundle.cell is None:
+def _sizes(weights: Recurrent | Bundle | Mapping[str, Array]) -> dict[str, int]:
+    """What a reader of the header wants to know of a stack of layers, as far as it is known here."""
+    if isinstance(weights, Mapping) or (isinstance(weights, Bundle) and weights.cell not in CELLS):
         return {}
-    names = ("input_size", "layers", "directions")
-    return {name: getattr(bundle, name) for name in names} | {"hidden_size": bundle.hidden_size}
+    return {name: getattr(weights, name) for name in ("input_size", "hidden_size", "layers", "directions")}
 
 
 def write_whole(path: Path, data: bytes) -> None:
     """Write to a temporary name in the same folder, sync, rename: a reader finds the old file or the new one."""
+    import tempfile  # slow to import, and of use here alone
+
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

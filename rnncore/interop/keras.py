@@ -20,7 +20,7 @@ import numpy as np
 
 from rnncore.array import Array
 from rnncore.cells import CELLS
-from rnncore.interop.bundle import Bundle, as_array, assemble, permute
+from rnncore.interop.bundle import Bundle, as_array, assemble, permute, portable
 
 if TYPE_CHECKING:
     from rnncore.recurrent import Recurrent
@@ -78,10 +78,9 @@ def to_keras(layer: Recurrent | Bundle) -> list[list[np.ndarray[Any, Any]]]:
     ValueError
         If Keras has no such layer.
     """
-    bundle = Bundle.of(layer)
-    if bundle.cell not in GATES:
-        raise ValueError(f"Keras has no layer for {bundle.cell}; it has {', '.join(GATES)}")
-    return [[a for part in directions for a in _part_out(bundle.cell, part)] for directions in bundle.parts]
+    bundle = portable(layer, "Keras", GATES)
+    cell = str(bundle.cell)
+    return [[a for part in directions for a in _part_out(cell, part)] for directions in bundle.parts]
 
 
 def _directions(k: int, weights: Sequence[Any]) -> list[list[Array]]:

@@ -6,8 +6,10 @@
 | `R` (R, G·H, H)                       | `U` (G·H, H)   | the same                                                    |
 | `B` (R, 2·G·H): Wb, then Rb           | `b`            | their sum; out: Rb is zero                                  |
 | GRU, linear_before_reset=1: Wb and Rb | `b` and `b_U`  | cell GRU; linear_before_reset=0, the default, is GRU-before |
+| `P` (R, 3·H), i, o, f                 | `P`            | cell LSTM-peephole                                          |
+| LSTM, input_forget=1: f = 1 - i       |                | cell CIFG, i = 1 - f: the sign of the block i is turned     |
 
-What the operators can do and the cells cannot, is refused by name: `clip`, other activations, coupled gates.
+What the operators can do and the cells cannot, is refused by name: `clip`, and other activations.
 
 Source: the ONNX operator specification, RNN, GRU and LSTM, version 14 (opsets 14 to 21).
 """
@@ -24,13 +26,22 @@ import numpy as np
 
 from rnncore.array import Array
 from rnncore.cells import CELLS
-from rnncore.interop.bundle import Bundle, as_array, assemble, permute
+from rnncore.interop.bundle import Bundle, as_array, assemble
 
 #: The order of ONNX's row blocks, in our names of the gates.
 GATES = {
     "LSTM": ("input", "output", "forget", "candidate"),
     "GRU": ("update", "reset", "candidate"),
     "RNN": ("hidden",),
+}
+#: The cells that there are operators for, and what each is called there.
+OPERATORS = {
+    "RNN": "RNN",
+    "LSTM": "LSTM",
+    "LSTM-peephole": "LSTM",
+    "CIFG": "LSTM",
+    "GRU": "GRU",
+    "GRU-before": "GRU",
 }
 _ACTIVATIONS = {"LSTM": ("sigmoid", "tanh", "tanh"), "GRU": ("sigmoid", "tanh"), "RNN": ("tanh",)}
 #: What may stand between one layer's operator and the next one's.
@@ -66,7 +77,7 @@ def from_onnx(model: str | Path | bytes | Any, *names: str) -> Bundle:
     by_name = {node.name: node for node in nodes}
     missing = [name for name in names if name not in by_name]
     if missing or not nodes:
-        raise ValueError(f"no recurrent operators {missing or ''}in this model; there are {sorted(by_name)}")
+        raise ValueError(f"no recurrent operators {', '.join(missing)} in this model; there are {sorted(by_name)}")
     if not names and not _is_chain(graph, nodes):
         raise ValueError(
             f"the operators do not feed one another in a chain; name those of one stack: {sorted(by_name)}"
@@ -105,8 +116,9 @@ def operator(node: Any, stored: Mapping[str, Array]) -> Operator:
     cell = node.op_type
     if cell == "GRU" and not options.get("linear_before_reset", 0):
         cell = "GRU-before"
-    if "P" in given:
-        raise ValueError(f"{label} has peepholes")
+    if cell == "LSTM" and (options.get("input_forget", 0) or "P" in given):
+        cell = "CIFG" if options.get("input_forget", 0) else "LSTM-peephole"
+        given.setdefault("P", np.zeros((len(given["W"]), 3 * given["R"].shape[2]), given["W"].dtype))
     given.setdefault("B", np.zeros((len(given["W"]), 2 * given["W"].shape[1]), given["W"].dtype))
     parts = [_part_in(cell, {n: a[d] for n, a in given.items()}) for d in range(len(given["W"]))]
     return Operator(cell, parts, direction, options.get("layout", 0))
@@ -155,14 +167,19 @@ def _refuse(kind: str, label: str, options: Mapping[str, Any], directions: int) 
     activations = tuple(name.decode().lower() for name in options.get("activations", ()))
     if activations not in ((), usual):
         raise ValueError(f"{label}: expected the activations {', '.join(usual)}, got {', '.join(activations)}")
-    for name in ("clip", "input_forget"):
-        if options.get(name):
-            raise ValueError(f"{label}: {name}={options[name]} changes the equations, and no cell here has it")
+    if "clip" in options:
+        raise ValueError(f"{label}: clip={options['clip']} changes the equations, and no cell here has it")
 
 
 def _part_in(cell: str, given: Mapping[str, Array]) -> dict[str, Array]:
     """Return one direction of an operator under our names."""
-    source, order = GATES[cell.partition("-")[0]], CELLS[cell]().gates
+    source = GATES[OPERATORS[cell]]
     Wb, Rb = np.split(given["B"], 2)
     ours = {"W": given["W"], "U": given["R"]} | ({"b": Wb, "b_U": Rb} if cell == "GRU" else {"b": Wb + Rb})
-    return {name: permute(array, source, order) for name, array in ours.items()}
+    blocks = {name: dict(zip(source, np.split(array, len(source)), strict=True)) for name, array in ours.items()}
+    if "P" in given:
+        blocks["P"] = dict(zip(source, np.split(given["P"], 3), strict=False))
+    if cell == "CIFG":  # sigmoid(-a) = 1 - sigmoid(a)
+        blocks = {name: gates | {"forget": -gates["input"]} for name, gates in blocks.items()}
+    order = CELLS[cell]().gates
+    return {name: np.concatenate([gates[g] for g in order if g in gates]) for name, gates in blocks.items()}

@@ -10,9 +10,9 @@ import numpy as np
 
 from rnncore.array import Array
 from rnncore.cells import CELLS
-from rnncore.interop.bundle import Bundle, permute
+from rnncore.interop.bundle import Bundle, portable
 from rnncore.interop.files import write_whole
-from rnncore.interop.onnx import GATES
+from rnncore.interop.onnx import GATES, OPERATORS
 
 if TYPE_CHECKING:
     from rnncore.recurrent import Recurrent
@@ -50,11 +50,9 @@ def to_onnx(
     >>> bool(np.allclose(output, lstm(x)[0], atol=1e-6))
     True
     """
-    bundle = Bundle.of(layer)
+    bundle = portable(layer, "ONNX", OPERATORS)
     if opset not in _OPSETS:
         raise ValueError(f"opset: expected one from {_OPSETS[0]} to {_OPSETS[-1]}, got {opset}")
-    if bundle.cell not in ("RNN", "LSTM", "GRU", "GRU-before"):
-        raise ValueError(f"ONNX has no operator for {bundle.cell}; it has RNN, LSTM and both forms of the GRU")
     if bundle.dtype != np.float32:
         raise TypeError(f"expected float32, got {bundle.dtype}: write Bundle.of(layer).astype('float32')")
     data: bytes = _Export(bundle, lengths, state).model(opset)
@@ -116,13 +114,14 @@ class _Export:
             self._store(f"{name}.{k}", np.stack([part[name] for part in parts]))
         initial = [(f"{s}0.{k}" if layers > 1 else f"{s}0") if self.state else "" for s in names]
         weights = [f"{name}.{k}" for name in ("W", "R", "B")]
+        peepholes = [f"P.{k}"] * ("P" in parts[0])
         source = f"x.{k}" if k else "x"
         options: dict[str, Any] = {"hidden_size": self.bundle.hidden_size, "name": f"layer{k}"}
         options["direction"] = "bidirectional" if self.bundle.directions == 2 else "forward"
-        options |= {"linear_before_reset": int(cell == "GRU")} if cell.startswith("GRU") else {}
-        inputs = [source, *weights, "lengths" if self.lengths else "", *initial]
+        options |= {"GRU": {"linear_before_reset": 1}, "CIFG": {"input_forget": 1}}.get(cell, {})
+        inputs = [source, *weights, "lengths" if self.lengths else "", *initial, *peepholes]
         outputs = [f"y.{k}", *(f"{s}.{k}" for s in names)]
-        self.nodes.append(self._node(cell.partition("-")[0], inputs, outputs, **options))
+        self.nodes.append(self._node(OPERATORS[cell], inputs, outputs, **options))
         # (T, R, B, H) -> (T, B, R·H)
         self.nodes.append(self._node("Transpose", [f"y.{k}"], [f"rows.{k}"], perm=[0, 2, 1, 3]))
         self.nodes.append(self._node("Reshape", [f"rows.{k}", "shape"], [f"x.{k + 1}" if k + 1 < layers else "output"]))
@@ -133,7 +132,10 @@ class _Export:
 
 def _part_out(cell: str, part: Mapping[str, Array]) -> dict[str, Array]:
     """Return one direction under ONNX's names."""
-    order, target = CELLS[cell]().gates, GATES[cell.partition("-")[0]]
-    moved = {name: permute(array, order, target) for name, array in part.items()}
+    order, target = CELLS[cell]().gates, GATES[OPERATORS[cell]]
+    blocks = {name: dict(zip(order, np.split(a, len(order) - (name == "P")), strict=False)) for name, a in part.items()}
+    if cell == "CIFG":  # i = 1 - f, and 1 - sigmoid(a) = sigmoid(-a); the operator does not look at its block f
+        blocks = {name: {**gates, "input": -gates["forget"]} for name, gates in blocks.items()}
+    moved = {name: np.concatenate([gates[g] for g in target if g in gates]) for name, gates in blocks.items()}
     bias = np.concatenate([moved["b"], moved.get("b_U", np.zeros_like(moved["b"]))])
-    return {"W": moved["W"], "R": moved["U"], "B": bias}
+    return {"W": moved["W"], "R": moved["U"], "B": bias} | ({"P": moved["P"]} if "P" in moved else {})

@@ -6,6 +6,7 @@
 | `weight_hh_l{k}`      | `layer{k}.U`          | the same                                                        |
 | `bias_ih_l{k}`        | `layer{k}.b`          | LSTM, RNN: b is the sum of both biases                          |
 | `bias_hh_l{k}`        | GRU: `layer{k}.b_U`   | LSTM, RNN: zero on the way out, since only the sum acts         |
+| `weight_hr_l{k}`      | `layer{k}.V`          | an LSTM with `proj_size`, here the cell LSTM-projection         |
 | `..._l{k}_reverse`    | `layer{k}.reverse...` |                                                                 |
 
 Source: the documentation of `torch.nn.LSTM`, `torch.nn.GRU`, `torch.nn.RNN` (sections *Variables*).
@@ -21,7 +22,7 @@ import numpy as np
 
 from rnncore.array import Array
 from rnncore.cells import CELLS
-from rnncore.interop.bundle import Bundle, as_array, assemble, permute
+from rnncore.interop.bundle import Bundle, as_array, assemble, permute, portable
 
 if TYPE_CHECKING:
     from rnncore.recurrent import Recurrent
@@ -29,10 +30,11 @@ if TYPE_CHECKING:
 #: The order of PyTorch's row blocks, in our names of the gates.
 GATES = {
     "LSTM": ("input", "forget", "candidate", "output"),
+    "LSTM-projection": ("input", "forget", "candidate", "output"),
     "GRU": ("reset", "update", "candidate"),
     "RNN": ("hidden",),
 }
-_KINDS = {len(gates): cell for cell, gates in GATES.items()}
+_KINDS = {1: "RNN", 3: "GRU", 4: "LSTM"}
 _NAME = re.compile(r"((?:weight|bias)_(?:ih|hh|hr))(?:_l(\d+)(_reverse)?)?")
 
 
@@ -63,11 +65,7 @@ def from_pytorch(state: Mapping[str, Any], prefix: str = "") -> Bundle:
     array([2., 2.], dtype=float32)
     """
     found = _sorted_out(state, prefix)
-    hidden = int(found[0, 0]["weight_hh"].shape[1])
-    rows = int(found[0, 0]["weight_hh"].shape[0])
-    cell = _KINDS.get(rows // hidden) if rows % hidden == 0 else None
-    if cell is None:
-        raise ValueError(f"{prefix}weight_hh_l0: expected the shape (H, H), (3 H, H) or (4 H, H), got {(rows, hidden)}")
+    cell = _cell_of(found[0, 0], prefix)
     layers = range(1 + max(k for k, _ in found))
     directions = range(1 + max(d for _, d in found))
     return assemble(cell, [[_part_in(cell, found, k, d) for d in directions] for k in layers])
@@ -84,13 +82,12 @@ def to_pytorch(layer: Recurrent | Bundle, prefix: str = "") -> dict[str, np.ndar
     ValueError
         If PyTorch has no such layer: its GRU is the one with reset after the product, for instance.
     """
-    bundle = Bundle.of(layer)
-    if bundle.cell not in GATES:
-        raise ValueError(f"PyTorch has no layer for {bundle.cell}; it has {', '.join(GATES)}")
+    bundle = portable(layer, "PyTorch", GATES)
+    cell = str(bundle.cell)
     state = {}
     for k, directions in enumerate(bundle.parts):
         for way, part in zip(("", "_reverse"), directions, strict=False):
-            for name, array in _part_out(bundle.cell, part).items():
+            for name, array in _part_out(cell, part).items():
                 state[f"{prefix}{name}_l{k}{way}"] = array
     return state
 
@@ -111,6 +108,18 @@ def _sorted_out(state: Mapping[str, Any], prefix: str) -> dict[tuple[int, int], 
     return found
 
 
+def _cell_of(given: Mapping[str, Array], prefix: str) -> str:
+    """Return what the first layer belongs to."""
+    rows, columns = given["weight_hh"].shape
+    hidden = given["weight_hr"].shape[1] if "weight_hr" in given else columns
+    cell = _KINDS.get(rows // hidden) if rows % hidden == 0 else None
+    if cell is None or ("weight_hr" in given and cell != "LSTM"):
+        raise ValueError(
+            f"{prefix}weight_hh_l0: expected the shape (H, H), (3 H, H) or (4 H, H), got {(rows, columns)}"
+        )
+    return "LSTM-projection" if "weight_hr" in given else cell
+
+
 def _part_in(cell: str, found: Mapping[tuple[int, int], Mapping[str, Array]], k: int, d: int) -> dict[str, Array]:
     """Return one layer and direction under our names."""
     given, label = dict(found.get((k, d), {})), f"_l{k}{'_reverse' * d}"
@@ -121,10 +130,12 @@ def _part_in(cell: str, found: Mapping[tuple[int, int], Mapping[str, Array]], k:
     none = np.zeros(rows, given["weight_hh"].dtype)  # a module with bias=False has none of the two
     arrays = {"bias_ih": none, "bias_hh": none, **given}
     for name, array in arrays.items():
-        if len(array) != rows:
+        if len(array) != rows and name != "weight_hr":
             raise ValueError(f"{name}{label}: expected {rows} rows as in weight_hh{label}, got {array.shape}")
     W, U, b, b_U = (permute(arrays[n], GATES[cell], order) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
-    return {"W": W, "U": U, "b": b, "b_U": b_U} if cell == "GRU" else {"W": W, "U": U, "b": b + b_U}
+    if cell == "GRU":
+        return {"W": W, "U": U, "b": b, "b_U": b_U}
+    return {"W": W, "U": U, "b": b + b_U} | ({"V": given["weight_hr"]} if "weight_hr" in given else {})
 
 
 def _part_out(cell: str, part: Mapping[str, Array]) -> dict[str, Array]:
@@ -132,4 +143,5 @@ def _part_out(cell: str, part: Mapping[str, Array]) -> dict[str, Array]:
     order = CELLS[cell]().gates
     ours = {"weight_ih": part["W"], "weight_hh": part["U"], "bias_ih": part["b"]}
     ours["bias_hh"] = part.get("b_U", np.zeros_like(part["b"]))
-    return {name: permute(array, order, GATES[cell]) for name, array in ours.items()}
+    named = {name: permute(array, order, GATES[cell]) for name, array in ours.items()}
+    return named | ({"weight_hr": part["V"].copy()} if "V" in part else {})

@@ -28,6 +28,7 @@ def test_golden(case: Case) -> None:
     compare(case, *golden("torch.npz", case, case.torch_weights()))
 
 
+@pytest.mark.filterwarnings("ignore:LSTM with projections is not supported with oneDNN")
 @pytest.mark.parametrize("case", TORCH, ids=str)
 def test_live(case: Case) -> None:
     pytest.importorskip("torch")

@@ -10,6 +10,7 @@ import numpy as np
 
 FOLDER = Path(__file__).resolve().parent
 T, B, D, H = 4, 3, 2, 3
+P = 2  # rows of h in an LSTM with projection
 LENGTHS = (4, 1, 3)
 Arrays = dict[str, Any]
 Shapes = dict[str, tuple[int, ...]]
@@ -35,11 +36,20 @@ class Case:
 
     @property
     def gates(self) -> int:
-        return {"LSTM": 4, "RNN": 1}.get(self.kind, 3)
+        return {"LSTM": 4, "LSTM-projection": 4, "RNN": 1}.get(self.kind, 3)
+
+    @property
+    def output(self) -> int:
+        """The rows of h."""
+        return P if self.kind == "LSTM-projection" else H
 
     @property
     def states(self) -> tuple[str, ...]:
-        return ("h", "c") if self.kind == "LSTM" else ("h",)
+        return ("h", "c") if self.kind.startswith("LSTM") else ("h",)
+
+    @property
+    def state_shapes(self) -> Shapes:
+        return {s: (self.layers * self.directions, B, self.output if s == "h" else H) for s in self.states}
 
     @property
     def steps(self) -> tuple[int, ...]:
@@ -54,8 +64,9 @@ class Case:
         """The names and shapes of a PyTorch `state_dict`, in its order."""
         shapes: Shapes = {}
         for k, way in product(range(self.layers), ("", "_reverse")[: self.directions]):
-            rows, size = self.gates * H, self.directions * H if k else D
-            ours = {"weight_ih": (rows, size), "weight_hh": (rows, H), "bias_ih": (rows,), "bias_hh": (rows,)}
+            rows, size, out = self.gates * H, self.directions * self.output if k else D, self.output
+            ours: Shapes = {"weight_ih": (rows, size), "weight_hh": (rows, out), "bias_ih": (rows,), "bias_hh": (rows,)}
+            ours |= {"weight_hr": (P, H)} if self.kind == "LSTM-projection" else {}
             shapes |= {f"{name}_l{k}{way}": shape for name, shape in ours.items()}
         return shapes
 
@@ -71,15 +82,14 @@ class Case:
 
     def problem(self, weights: Shapes) -> Shapes:
         """The weights, then x, the initial states, and the gradients of the output and of the last states."""
-        state = (self.layers * self.directions, B, H)
-        shapes = {**weights, "x": (T, B, D), **{f"{s}0": state for s in self.states}}
-        return shapes | {"doutput": (T, B, self.directions * H), **{f"d{s}": state for s in self.states}}
+        shapes = {**weights, "x": (T, B, D), **{f"{s}0": shape for s, shape in self.state_shapes.items()}}
+        dlast = {f"d{s}": shape for s, shape in self.state_shapes.items()}
+        return shapes | {"doutput": (T, B, self.directions * self.output), **dlast}
 
     def result(self, weights: Shapes) -> Shapes:
         """The output, the last states, the gradients of x, of the initial states and of every weight."""
-        state = (self.layers * self.directions, B, H)
-        shapes: Shapes = {"output": (T, B, self.directions * H), **dict.fromkeys(self.states, state)}
-        shapes |= {"dx": (T, B, D), **{f"d{s}0": state for s in self.states}}
+        shapes: Shapes = {"output": (T, B, self.directions * self.output), **self.state_shapes}
+        shapes |= {"dx": (T, B, D), **{f"d{s}0": shape for s, shape in self.state_shapes.items()}}
         return shapes | {f"d {name}": shape for name, shape in weights.items()}
 
     def draw(self, weights: Shapes, seed: int) -> Arrays:
@@ -94,7 +104,7 @@ def every(kinds: Iterable[str], layers: Iterable[int]) -> list[Case]:
     return [Case(kind, k, d, lengths, dtype) for kind, k, d, lengths, dtype in options]
 
 
-TORCH = every(("RNN", "LSTM", "GRU"), (1, 2, 3))
+TORCH = every(("RNN", "LSTM", "GRU", "LSTM-projection"), (1, 2, 3))
 #: Keras multiplies float64 matrices in float32, unless it runs on TensorFlow (keras/src/backend/common/dtypes.py); only
 #: its LSTM and GRU without a mask, which it hands to PyTorch whole, are float64 throughout.
 KERAS = [

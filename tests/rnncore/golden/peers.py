@@ -8,16 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from tests.rnncore.golden.cases import Arrays, Case, D, H, T
+from tests.rnncore.golden.cases import Arrays, Case, D, H, P, T
 
 
 def run_torch(case: Case, problem: Arrays) -> Arrays:
-    """Forward and backward of nn.RNN, nn.LSTM or nn.GRU."""
+    """Forward and backward of nn.RNN, nn.LSTM (with a projection too) or nn.GRU."""
     import torch
     from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-    kind = {"RNN": torch.nn.RNN, "LSTM": torch.nn.LSTM, "GRU": torch.nn.GRU}[case.kind]
-    module = kind(D, H, num_layers=case.layers, bidirectional=case.directions == 2, dtype=getattr(torch, case.dtype))
+    kind = {"RNN": torch.nn.RNN, "GRU": torch.nn.GRU}.get(case.kind, torch.nn.LSTM)
+    options = {"proj_size": P} if case.kind == "LSTM-projection" else {}
+    options |= {"num_layers": case.layers, "bidirectional": case.directions == 2, "dtype": getattr(torch, case.dtype)}
+    module = kind(D, H, **options)
     names = list(module.state_dict())
     assert names == list(case.torch_weights())
     module.load_state_dict({name: torch.from_numpy(problem[name]) for name in names})
