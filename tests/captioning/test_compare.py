@@ -138,7 +138,7 @@ def test_a_cell_of_ones_own_from_the_folder_where_one_stands(
 @pytest.mark.parametrize(
     ("cells", "said"),
     [
-        ("LSTM,FOO", ["'FOO'", "LSTM, GRU, GRU-before, RNN", "module:Class"]),
+        ("LSTM,FOO", ["'FOO'", "RNN, LSTM, GRU, GRU-before", "module:Class"]),
         ("LSTM,nowhere:Cell", ["'nowhere:Cell'", "No module named 'nowhere'"]),
         ("LSTM,json:Cell", ["'json:Cell'", "no attribute 'Cell'"]),
         ("GRU,LSTM,GRU", ["GRU stands there twice"]),

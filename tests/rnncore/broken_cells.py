@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 
 from rnncore.array import sigmoid
-from rnncore.cells import GRU, LSTM, RNN, Cell, GRUBefore, Now
+from rnncore.cells import CELLS, CIFG, GRU, LSTM, LSTMP, RNN, Cell, GRUBefore, LayerNormLSTM, MinGRU, Now
+from rnncore.cells.greff import FGR, NIAF, NIG, NOAF, NOG, NP, PeepholeLSTM
 from rnncore.trace import Trace
 
 Hook = Callable[..., None]
@@ -128,9 +129,9 @@ def negative(name: str) -> Hook:
     return lambda p, trace, da, grads: np.negative(grads[name], out=grads[name])
 
 
-def one_block_zero(name: str, block: int) -> Hook:
+def last_block_zero(name: str) -> Hook:
     def hook(p: Any, trace: Trace, da: Any, grads: dict[str, Any]) -> None:
-        grads[name][block * trace.hidden : (block + 1) * trace.hidden] = 0
+        grads[name][-trace.hidden :] = 0
 
     return hook
 
@@ -193,14 +194,69 @@ def flipped(_: Any) -> float:
     return -1.0
 
 
-def every_gate(cell: type[Any], count: int, tanh: int) -> list[Mistake]:
-    """For each gate: its gradient zero, its sign flipped, its own slope left out."""
+def every_gate(cell: type[Any], count: int, tanh: int, linear: int = -1) -> list[Mistake]:
+    """For each gate: its gradient zero, its sign flipped, its own slope left out, where it has one."""
     changes = [("is zero", none), ("has the wrong sign", flipped)]
+    slopes = [slope_of_tanh if k == tanh else slope_of_sigmoid for k in range(count)]
     return [
         Mistake(f"{cell.__name__}: the gradient of gate {k} {what}", cell, "after", gate(k, change), "W")
         for k in range(count)
-        for what, change in [*changes, ("lacks its slope", slope_of_tanh if k == tanh else slope_of_sigmoid)]
+        for what, change in [*changes, *([("lacks its slope", slopes[k])] if k != linear else [])]
     ]
+
+
+def peepholes(names: tuple[str, ...], when: str) -> Hook:
+    """Take out of dc again what peepholes let through, by name."""
+
+    def hook(p: Any, now: Now, dstate: Any, was: Any) -> None:
+        H = len(dstate[1])
+        f = now.gates[1] if when == "after o" else 1.0
+        for k in (("input", "forget", "output").index(name) for name in names):
+            dstate[1][...] -= f * p["P"][k * H : (k + 1) * H, None] * now.dgates[k]
+
+    return hook
+
+
+def peephole_rows(p: Any, trace: Trace, da: Any, grads: dict[str, Any]) -> None:
+    """Let the gates i and f have seen c_t, as o did."""
+    H, c = trace.hidden, trace.rows("c").T
+    grads["P"][: 2 * H] = (da[: 2 * H] * np.vstack([c, c])).sum(1)
+
+
+def output_peephole_rows(p: Any, trace: Trace, da: Any, grads: dict[str, Any]) -> None:
+    """Let the gate o have seen c_{t-1}, as i and f did."""
+    H = trace.hidden
+    grads["P"][2 * H :] = (da[2 * H : 3 * H] * trace.rows_before("c").T).sum(1)
+
+
+def uncoupled(p: Any, now: Now, dstate: Any, was: Any) -> None:
+    """Forget that the forget gate is the input gate as well."""
+    c, g = now.prev[1], now.gates[2]
+    now.dgates[0][...] *= c / (c - g)
+
+
+def recurrent_gates(p: Any, trace: Trace, da: Any, grads: dict[str, Any]) -> None:
+    np.matmul(da[: 3 * trace.hidden], trace.rows("ifo"), out=grads["R"])
+
+
+def unprojected(p: Any, trace: Trace, da: Any, grads: dict[str, Any]) -> None:
+    """Take the projected h for what was projected."""
+    np.matmul(da[4 * trace.hidden :], trace.rows("h"), out=grads["V"])
+
+
+def without_means(which: str, weight: str) -> Hook:
+    """Let the gradient go through a normalisation as if mean and scale were constants."""
+
+    def hook(p: Any, now: Now, dstate: Any, was: Any) -> None:
+        H, scale = len(dstate[1]), now.saved[4]
+        d = now.dgates[5] * p[weight][:, None]
+        if which == "x":
+            now.da[: 4 * H] = d * scale[0]
+        else:
+            now.dgates[4][...] = d * scale[1]
+            dstate[0][...] = p["U"].T @ now.dgates[4]
+
+    return hook
 
 
 def every_parameter(cell: type[Any], names: tuple[str, ...]) -> list[Mistake]:
@@ -211,7 +267,7 @@ def every_parameter(cell: type[Any], names: tuple[str, ...]) -> list[Mistake]:
         for what, where, hook in [
             ("is zero", "grads", zero(name)),
             ("is negated", "grads", negative(name)),
-            ("lacks its last block", "grads", one_block_zero(name, 0 if cell is RNN else 2)),
+            ("lacks its last block", "grads", last_block_zero(name)),
             ("is off by 1e-5 in one place", "grads", a_little_off(name)),
         ]
     ]
@@ -229,6 +285,8 @@ def grads(title: str, cell: type[Any], hook: Hook) -> Mistake:
     return Mistake(f"{cell.__name__}: {title}", cell, "grads", hook, "U")
 
 
+FURTHER = [kind for kind in CELLS.values() if kind not in (RNN, LSTM, GRU, GRUBefore)]
+
 MISTAKES: list[Mistake] = [
     *every_gate(RNN, 1, tanh=0),
     *every_gate(LSTM, 4, tanh=3),
@@ -238,6 +296,43 @@ MISTAKES: list[Mistake] = [
     *every_parameter(LSTM, ("U",)),
     *every_parameter(GRU, ("U", "b_U")),
     *every_parameter(GRUBefore, ("U",)),
+    *every_gate(MinGRU, 2, tanh=-1, linear=1),
+    *every_gate(PeepholeLSTM, 4, tanh=3),
+    *every_gate(LSTMP, 4, tanh=3),
+    *every_gate(CIFG, 3, tanh=2),
+    *every_gate(NIG, 3, tanh=2),
+    *every_gate(NOG, 3, tanh=2),
+    *every_gate(NIAF, 4, tanh=-1, linear=3),
+    *every_gate(NOAF, 4, tanh=3),
+    *every_gate(FGR, 4, tanh=3),
+    *(m for m in every_gate(LayerNormLSTM, 4, tanh=3) if "slope" not in m.title),
+    *every_parameter(PeepholeLSTM, ("U", "P")),
+    *every_parameter(LSTMP, ("U", "V")),
+    *every_parameter(LayerNormLSTM, ("U", "alpha_W", "alpha_U", "beta", "alpha_c", "beta_c")),
+    *every_parameter(CIFG, ("U", "P")),
+    *every_parameter(NP, ("U",)),
+    *every_parameter(FGR, ("U", "P", "R")),
+    after("dc lacks the peepholes of i and f", PeepholeLSTM, peepholes(("input", "forget"), "")),
+    after("dc lacks the peephole of i", PeepholeLSTM, peepholes(("input",), "")),
+    after("dc lacks the peephole of o on its way back", PeepholeLSTM, peepholes(("output",), "after o")),
+    after("f does not know that it is i too", CIFG, uncoupled),
+    after("the gates of the step before get nothing", FGR, states(2, none)),
+    before("what arrives at the gates is ignored", FGR, states(2, none)),
+    after("dh is lost", MinGRU, states(0, none)),
+    after("dh carries z", MinGRU, states(0, lambda now: now.gates[0] / (1 - now.gates[0]))),
+    after("the input's normalisation has no mean", LayerNormLSTM, without_means("x", "alpha_W")),
+    after("the recurrent normalisation has no mean", LayerNormLSTM, without_means("h", "alpha_U")),
+    Mistake("PeepholeLSTM: i and f see c", PeepholeLSTM, "grads", peephole_rows, "P"),
+    Mistake("PeepholeLSTM: o sees the c before", PeepholeLSTM, "grads", output_peephole_rows, "P"),
+    Mistake("FGR: dR takes the gates for those before", FGR, "grads", recurrent_gates, "R"),
+    Mistake("LSTMP: dV takes h for m", LSTMP, "grads", unprojected, "V"),
+    *(
+        after(title, c, states(k, none))
+        for c in (PeepholeLSTM, LSTMP, LayerNormLSTM, CIFG, NIG, NOG, NIAF, NOAF, FGR)
+        for k, title in enumerate(("dh is lost", "dc is lost"))
+    ),
+    *(after("sequences that have ended get a gradient", c, leak) for c in FURTHER),
+    *(Mistake(f"{c.__name__}: forward goes on alone", c, "step", sharpened(0), "W") for c in FURTHER),
     after("the gradient of the recall is zero", GRU, gate(3, none), "U"),
     after("dc does not carry f", LSTM, states(1, lambda now: 1 / now.gates[1])),
     after("dc is lost", LSTM, states(1, none)),
