@@ -94,8 +94,9 @@ def _directions(k: int, weights: Sequence[Any]) -> list[list[Array]]:
     each = len(arrays) if len(arrays) < 4 else len(arrays) // 2
     split = [arrays[:each], arrays[each:]][: len(arrays) // each]
     for kernel, recurrent, *bias in split:
-        columns = recurrent.shape[-1]
-        if not (kernel.ndim == recurrent.ndim == 2 and kernel.shape[1] == columns and columns % len(recurrent) == 0):
+        fits = kernel.ndim == recurrent.ndim == 2 and kernel.size and recurrent.size
+        columns = recurrent.shape[1] if fits else 0
+        if not (fits and kernel.shape[1] == columns and columns % len(recurrent) == 0):
             raise ValueError(
                 f"layer {k}: expected {_ARRAYS[each]}, (D, G·H) and (H, G·H), got {kernel.shape} and {recurrent.shape}"
             )
@@ -109,8 +110,10 @@ def _cell_of(arrays: Sequence[Array]) -> str:
     hidden, columns = arrays[1].shape
     if columns == 3 * hidden:
         if len(arrays) < 3:
-            raise ValueError('a GRU without bias does not tell its form; give cell="GRU" or, if it was made with '
-                             'reset_after=False, cell="GRU-before"')  # fmt: skip
+            raise ValueError(
+                "a GRU without bias does not tell its form; give cell='GRU' or, if it was made with "
+                "reset_after=False, cell='GRU-before'"
+            )
         return "GRU" if arrays[2].ndim == 2 else "GRU-before"
     kinds = {hidden: "RNN", 4 * hidden: "LSTM"}
     if columns not in kinds:

@@ -116,10 +116,15 @@ def operator(node: Any, stored: Mapping[str, Array]) -> Operator:
     cell = node.op_type
     if cell == "GRU" and not options.get("linear_before_reset", 0):
         cell = "GRU-before"
+    for name in ("W", "R"):
+        if name not in given or given[name].ndim != 3:
+            got = given[name].shape if name in given else "none"
+            raise ValueError(f"{label}: expected {name} of three axes (directions, G·H, ...), got {got}")
     if cell == "LSTM" and (options.get("input_forget", 0) or "P" in given):
         cell = "CIFG" if options.get("input_forget", 0) else "LSTM-peephole"
-        given.setdefault("P", np.zeros((len(given["W"]), 3 * given["R"].shape[2]), given["W"].dtype))
-    given.setdefault("B", np.zeros((len(given["W"]), 2 * given["W"].shape[1]), given["W"].dtype))
+        given.setdefault("P", np.zeros((len(given["W"]), 3 * given["R"].shape[-1]), given["W"].dtype))
+    given.setdefault("B", np.zeros((len(given["W"]), 2 * given["R"].shape[1]), given["W"].dtype))
+    _check_shapes(label, GATES[node.op_type], given)
     parts = [_part_in(cell, {n: a[d] for n, a in given.items()}) for d in range(len(given["W"]))]
     return Operator(cell, parts, direction, options.get("layout", 0))
 
@@ -169,6 +174,21 @@ def _refuse(kind: str, label: str, options: Mapping[str, Any], directions: int) 
         raise ValueError(f"{label}: expected the activations {', '.join(usual)}, got {', '.join(activations)}")
     if "clip" in options:
         raise ValueError(f"{label}: clip={options['clip']} changes the equations, and no cell here has it")
+
+
+def _check_shapes(label: str, gates: Sequence[str], given: Mapping[str, Array]) -> None:
+    """Raise ValueError unless the weights fit one another."""
+    directions, _, hidden = given["R"].shape
+    rows = len(gates) * hidden
+    expected = {
+        "W": (directions, rows, given["W"].shape[2]),
+        "R": (directions, rows, hidden),
+        "B": (directions, 2 * rows),
+    }
+    expected |= {"P": (directions, 3 * hidden)} if "P" in given else {}
+    for name, shape in expected.items():
+        if given[name].shape != shape or not given[name].size:
+            raise ValueError(f"{label}: expected {name} of the shape {shape}, got {given[name].shape}")
 
 
 def _part_in(cell: str, given: Mapping[str, Array]) -> dict[str, Array]:

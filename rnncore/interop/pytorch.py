@@ -110,13 +110,13 @@ def _sorted_out(state: Mapping[str, Any], prefix: str) -> dict[tuple[int, int], 
 
 def _cell_of(given: Mapping[str, Array], prefix: str) -> str:
     """Return what the first layer belongs to."""
-    rows, columns = given["weight_hh"].shape
-    hidden = given["weight_hr"].shape[1] if "weight_hr" in given else columns
-    cell = _KINDS.get(rows // hidden) if rows % hidden == 0 else None
+    shape, cell = given["weight_hh"].shape, None
+    by_hidden = given.get("weight_hr", given["weight_hh"])  # (P, H) or (G·H, H)
+    if len(shape) == by_hidden.ndim == 2 and by_hidden.size:
+        gates, rest = divmod(shape[0], by_hidden.shape[1])
+        cell = None if rest else _KINDS.get(gates)
     if cell is None or ("weight_hr" in given and cell != "LSTM"):
-        raise ValueError(
-            f"{prefix}weight_hh_l0: expected the shape (H, H), (3 H, H) or (4 H, H), got {(rows, columns)}"
-        )
+        raise ValueError(f"{prefix}weight_hh_l0: expected the shape (H, H), (3 H, H) or (4 H, H), got {shape}")
     return "LSTM-projection" if "weight_hr" in given else cell
 
 
@@ -126,12 +126,14 @@ def _part_in(cell: str, found: Mapping[tuple[int, int], Mapping[str, Array]], k:
     for name in ("weight_ih", "weight_hh"):
         if name not in given:
             raise ValueError(f"{name}{label} is missing")
-    rows, order = len(given["weight_hh"]), CELLS[cell]().gates
+    order = CELLS[cell]().gates
+    rows = given["weight_hh"].shape[0] if given["weight_hh"].ndim else 0
     none = np.zeros(rows, given["weight_hh"].dtype)  # a module with bias=False has none of the two
     arrays = {"bias_ih": none, "bias_hh": none, **given}
     for name, array in arrays.items():
-        if len(array) != rows and name != "weight_hr":
-            raise ValueError(f"{name}{label}: expected {rows} rows as in weight_hh{label}, got {array.shape}")
+        axes = 2 if name.startswith("weight") else 1
+        if array.ndim != axes or (len(array) != rows and name != "weight_hr"):
+            raise ValueError(f"{name}{label}: expected {axes} axes and {rows} rows, got the shape {array.shape}")
     W, U, b, b_U = (permute(arrays[n], GATES[cell], order) for n in ("weight_ih", "weight_hh", "bias_ih", "bias_hh"))
     if cell == "GRU":
         return {"W": W, "U": U, "b": b, "b_U": b_U}
