@@ -240,13 +240,23 @@ class Recurrent:
 class LSTM(Recurrent):
     """Long short-term memory; equations and parameters as in `rnncore.cells.LSTM`. States: h and c.
 
-    forget_bias : the first value of the forget gate's bias. Other options: see `Recurrent`.
+    forget_bias : the first value of the forget gate's bias.
+    projection : P, the size of h if it is not H (`rnncore.cells.LSTMP`); c has H, and outputs have R·P numbers.
+    Other options: see `Recurrent`.
     """
 
     def __init__(
-        self, input_size: int, hidden_size: int, *, forget_bias: float = 1.0, **options: Unpack[Options]
+        self,
+        input_size: int,
+        hidden_size: int,
+        *,
+        forget_bias: float = 1.0,
+        projection: int | None = None,
+        **options: Unpack[Options],
     ) -> None:
-        super().__init__(cells.LSTM(forget_bias), input_size, hidden_size, **options)
+        plain = projection is None
+        cell: Cell = cells.LSTM(forget_bias) if plain else cells.LSTMP(projection, forget_bias)
+        super().__init__(cell, input_size, hidden_size, **options)
 
 
 class GRU(Recurrent):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnncore import GRU, LSTM, RNN, GradientError, Packing, Recurrent, check_function
+from rnncore import GRU, LSTM, RNN, GradientError, Packing, Recurrent, Regulariser, check_function
 from rnncore.params import normal, orthogonal, uniform
-from rnncore.stack import reversed_rows
+from rnncore.stack import Draw, LaneNoise, Rates, reversed_rows
 from tests.rnncore import reference
 
 KINDS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
@@ -197,6 +197,13 @@ def test_packed_rows_in_give_packed_rows_out() -> None:
     rows, _ = layer(packing.pack(x), lengths=packing)
     np.testing.assert_array_equal(rows, packing.pack(expected))
     np.testing.assert_array_equal(layer.backward(rows)[0], packing.pack(dx))
+    layer(packing.pack(x) + 1, lengths=packing)
+    np.testing.assert_array_equal(rows, packing.pack(expected))  # a copy, which the next call leaves alone
+    single = LSTM(2, 3)
+    rows, _ = single(packing.pack(x), lengths=packing)
+    kept = rows.copy()
+    single(packing.pack(x) + 1, lengths=packing)
+    np.testing.assert_array_equal(rows, kept)
 
 
 def test_dropout_acts_between_layers_while_training_and_is_seeded() -> None:
@@ -300,6 +307,56 @@ def test_a_gradient_of_u_without_its_mask_is_caught() -> None:
     lane.backward = forgetful  # type: ignore[method-assign]
     with pytest.raises(GradientError):
         check(noisy, *rest)
+
+
+def test_each_mask_has_a_seed_of_its_own() -> None:
+    draws = [Draw((7, step), start) for step in (1, 2) for start in (0, 20)]
+    kinds_and_lanes = list(product((0, 1, 2), (0, 1)))
+    of_steps = [draw.of_steps(*which) for draw in draws for which in kinds_and_lanes]
+    of_pass = [draw.of_pass(*which) for draw in draws for which in kinds_and_lanes]
+    assert len({*of_steps, *of_pass}) == 24 + 12  # those of a pass do not depend on where it begins
+    zoneout, recurrent = (Rates(regulariser=Regulariser(*rates)) for rates in (({"h": 0.5},), ({}, 0.5)))
+    for rates, different in ((zoneout, 2), (recurrent, 1)):
+        noise = [LaneNoise.of(rates, Draw((1,), start), 0).regulariser for start in (0, 20)]
+        assert len({n.seed for n in noise if n is not None}) == different
+
+
+def test_noise_depends_on_the_seed_and_not_on_the_parameters() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
+    first, second = (GRU(3, 4, layers=2, dropout=0.5, seed=seed) for seed in (1, 2))
+    second.params.assign(first.params)
+    assert not np.allclose(first(x)[0], second(x)[0])
+
+
+def test_dropout_leaves_the_input_alone() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
+    gru = GRU(3, 4, layers=3, dropout=0.5)
+    gru(x)
+    np.testing.assert_array_equal(gru.traces[0][0].x, x.reshape(24, 3))
+    for k in (1, 2):
+        assert 0.3 < (gru.traces[k][0].x == 0).mean() < 0.7
+
+
+def test_gradients_of_parameters_do_not_need_that_of_x() -> None:
+    x = np.random.default_rng(0).normal(size=(6, 4, 3)).astype(np.float32)
+    lstm = LSTM(3, 4, layers=3, bidirectional=True)
+    output, _ = lstm(x)
+    lstm.backward(output)
+    expected = lstm.grads.copy()
+    dx, _ = lstm.backward(output, need_dx=False)
+    assert dx is None
+    np.testing.assert_array_equal(lstm.grads.flat, expected.flat)
+
+
+def test_states_of_two_sizes_go_through_a_stack() -> None:
+    layer = LSTM(2, 5, layers=2, bidirectional=True, projection=3, dtype=np.float64)
+    rng = np.random.default_rng(0)
+    x, d = rng.normal(size=(4, 3, 2)), rng.normal(size=(4, 3, 6))
+    output, (h, c) = layer(x, lengths=[4, 1, 2])
+    assert (output.shape, h.shape, c.shape) == ((4, 3, 6), (4, 3, 3), (4, 3, 5))
+    assert check(layer, x, [h.copy(), c.copy()], [4, 1, 2], d, [h.copy(), c.copy()]) < 1e-8
+    with pytest.raises(ValueError, match="projection"):
+        LSTM(2, 5, projection=0)
 
 
 def test_every_state_of_every_lane_is_in_the_traces() -> None:
