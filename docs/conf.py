@@ -41,6 +41,9 @@ autosummary_context = {
 }
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
+_ALIASES = ("Array", "DTypeLike", "Initialiser", "Initialisers", "Lengths", "Weights")
+autodoc_type_aliases = {name: name for name in _ALIASES}
+autodoc_preserve_defaults = True  # as they stand in the source, and no path of this machine
 numpydoc_show_class_members = False
 maximum_signature_line_length = 88
 toc_object_entries = False

@@ -1,7 +1,7 @@
 """The house's docstrings as reStructuredText: they are written to be read in an editor, with little mark-up.
 
 Before numpydoc reads them, paragraphs of `name : what it is` become definition lists, tables of bars become tables,
-and a bar that stands for an absolute value is only that. Sections of numpydoc (`Parameters` and so on) are left alone.
+and a bar that stands for an absolute value is only that. In numpydoc's sections what follows a name is its description.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 
 from sphinx.application import Sphinx
 
-_DEFINITION = re.compile(r"([\w*., `]+?)(?: : |\s{2,})(\S.*)")
+_DEFINITION = re.compile(r"([\w*., `]+?(?: \([^)]*\))?)(?: : |\s{2,})(\S.*)")
+_ENTRIES = ("Parameters", "Returns", "Yields", "Attributes")
 _RULE = re.compile(r"-{3,}")
 _CODE = re.compile(r"(`+[^`]+`+)")
 
@@ -57,19 +58,35 @@ def plain_bars(line: str) -> str:
     return "".join(part if k % 2 else part.replace("|", r"\|") for k, part in enumerate(parts))
 
 
+def entries(lines: list[str]) -> list[str]:
+    """Return a section with every `name : what` on two lines: numpydoc takes what follows the colon for a type."""
+    out: list[str] = []
+    for line in lines:
+        name, colon, what = line.partition(" : ")
+        out += [name, f"    {what}"] if colon and not line.startswith(" ") else [line]
+    return out
+
+
 def to_rst(lines: list[str]) -> list[str]:
     """Return a docstring's lines as reStructuredText that numpydoc can read."""
     out: list[str] = []
-    prose = True
+    section = ""
     for part in paragraphs(lines):
-        prose = prose and not (len(part) > 1 and _RULE.fullmatch(part[1].strip()))
+        if len(part) > 1 and _RULE.fullmatch(part[1].strip()):
+            section = part[0].strip()
         special = part[0].startswith((" ", "..", ">>>"))
         rows = None if special else table(part)
         if rows is None:
-            rows = (definitions(part) if prose else None) or part
+            rows = (definitions(part) if not section else None) or part
+            rows = entries(rows) if section in _ENTRIES else rows
             rows = part if special else [plain_bars(row) for row in rows]
         out += rows
     return out
+
+
+def skip(app: Sphinx, what: str, name: str, obj: object, would_skip: bool, options: object) -> bool | None:
+    """Leave out the fields of a named tuple, which Python documents as 'Alias for field number 0'."""
+    return True if str(getattr(obj, "__doc__", "")).startswith("Alias for field number") else None
 
 
 def process(app: Sphinx, what: str, name: str, obj: object, options: object, lines: list[str]) -> None:
@@ -81,4 +98,5 @@ def process(app: Sphinx, what: str, name: str, obj: object, options: object, lin
 def setup(app: Sphinx) -> dict[str, Any]:
     """Come before numpydoc."""
     app.connect("autodoc-process-docstring", process, priority=100)
+    app.connect("autodoc-skip-member", skip)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}
