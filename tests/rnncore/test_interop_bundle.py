@@ -1,14 +1,15 @@
 """Bundles: what is held against what, and the layers they become."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rnncore import GRU, LSTM, RNN, Recurrent
-from rnncore.cells import CELLS
+from rnncore.cells import CELLS, LSTMP, GreffLSTM
 from rnncore.cells import LSTM as LSTMCell
-from rnncore.interop import Bundle
+from rnncore.interop import Bundle, load, save, to_keras, to_pytorch
 from rnncore.interop.bundle import cell_name, permute
 
 
@@ -101,3 +102,30 @@ def test_blocks_are_moved_by_their_names() -> None:
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_has_its_name(name: str) -> None:
     assert cell_name(CELLS[name]()) == name
+
+
+@pytest.mark.parametrize("variant", ["V", "CIFG", "NIG", "FGR"])
+def test_a_variant_made_by_its_switch_has_the_name_of_its_own_class(variant: str) -> None:
+    name = {"V": "LSTM-peephole", "CIFG": "CIFG"}.get(variant, f"Greff-{variant}")
+    bundle = Bundle.of(Recurrent(GreffLSTM(variant), 2, 3))
+    assert bundle.cell == name
+    assert type(bundle.layer().cell) is CELLS[name]
+    with pytest.raises(ValueError, match=rf"weights of {name}, got the cell Greff-NFG"):
+        bundle.layer(GreffLSTM("NFG"))
+
+
+def test_a_projection_keeps_its_size(tmp_path: Path) -> None:
+    layer = Recurrent(LSTMP(2), 3, 4, layers=2, bidirectional=True)
+    save(tmp_path / "p", layer)
+    bundle = load(tmp_path / "p")
+    assert (bundle.hidden_size, bundle.layer().params["layer1.W"].shape) == (4, (16, 4))
+    x = np.ones((3, 1, 3), np.float32)
+    np.testing.assert_array_equal(bundle.layer()(x)[0], layer(x)[0])
+
+
+@pytest.mark.parametrize("name", ["LSTM", "LSTM-projection", "GRU"])
+def test_what_goes_out_shares_no_memory(name: str) -> None:
+    bundle = Bundle.of(Recurrent(CELLS[name](), 2, 3))
+    out = list(to_pytorch(bundle).values())
+    out += [a for arrays in to_keras(bundle) for a in arrays] if name != "LSTM-projection" else []
+    assert not any(np.shares_memory(a, mine) for a in out for mine in bundle.params.values())
