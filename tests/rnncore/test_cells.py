@@ -164,3 +164,66 @@ def test_find_cell_by_name_and_by_module(name: str) -> None:
 def test_find_cell_says_what_is_wrong(name: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         find_cell(name)
+
+
+def test_peepholes_are_those_of_onnx() -> None:
+    """Against onnxruntime's LSTM, whose blocks are i, o, f, c."""
+    onnx, runtime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    case = problem("LSTM-peephole", 5, 3, 4, 2, dtype=np.float32)
+    values = {k: np.split(v, 4) for k, v in case.p.items() if k != "P"}
+    W, U, b = (np.concatenate([values[k][n] for n in (0, 2, 1, 3)])[None] for k in ("W", "U", "b"))
+    i, f, o = np.split(case.p["P"], 3)
+    arrays = {"W": W, "R": U, "B": np.hstack([b, 0 * b]), "P": np.concatenate([i, o, f])[None]}
+    h, c = (s[None] for s in case.initial)
+    arrays |= {"h": h, "c": c}
+    helper, float32 = onnx.helper, onnx.TensorProto.FLOAT
+    node = helper.make_node("LSTM", ["x", "W", "R", "B", "", "h", "c", "P"], ["y", "", "last"], hidden_size=2)
+    graph = helper.make_graph(
+        [node],
+        "lstm",
+        [helper.make_tensor_value_info("x", float32, case.x.shape)],
+        [helper.make_tensor_value_info(name, float32, None) for name in ("y", "last")],
+        [onnx.numpy_helper.from_array(np.ascontiguousarray(a), k) for k, a in arrays.items()],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 14)], ir_version=8)
+    y, last = runtime.InferenceSession(model.SerializeToString()).run(None, {"x": case.x})
+    trace, _ = case.run()
+    np.testing.assert_allclose(trace.output, y[:, 0], atol=1e-6)
+    np.testing.assert_allclose(trace.last[1], last[0], atol=1e-6)
+
+
+@pytest.mark.parametrize("lengths", [None, (4, 1, 3)])
+def test_the_projection_is_that_of_pytorch(lengths: tuple[int, ...] | None) -> None:
+    """Outputs and every gradient, where torch is installed; its blocks are i, f, g, o."""
+    torch = pytest.importorskip("torch")
+    case = problem("LSTM-projection-2", 4, 3, 3, 5, lengths)
+    module = torch.nn.LSTM(3, 5, proj_size=2).double()
+
+    def theirs(w: Any) -> Any:
+        i, f, o, g = np.split(w, 4)
+        return torch.tensor(np.concatenate([i, f, g, o]))
+
+    def ours(w: Any) -> Any:
+        i, f, g, o = np.split(w.numpy(), 4)
+        return np.concatenate([i, f, o, g])
+
+    with torch.no_grad():
+        for to, name in ((module.weight_ih_l0, "W"), (module.weight_hh_l0, "U"), (module.bias_ih_l0, "b")):
+            to.copy_(theirs(case.p[name]))
+        module.weight_hr_l0.copy_(torch.tensor(case.p["V"]))
+        module.bias_hh_l0.zero_()
+    x = torch.tensor(case.x, requires_grad=True)
+    given = x
+    if lengths is not None:
+        given = torch.nn.utils.rnn.pack_padded_sequence(x, torch.tensor(lengths), enforce_sorted=False)
+    y, last = module(given, tuple(torch.tensor(s[None]) for s in case.initial))
+    if lengths is not None:
+        y, _ = torch.nn.utils.rnn.pad_packed_sequence(y, total_length=4)
+    arriving = [(s * torch.tensor(d)).sum() for s, d in zip(last, case.dlast, strict=True)]
+    ((y * torch.tensor(case.dh)).sum() + sum(arriving)).backward()
+    trace, got = case.run()
+    np.testing.assert_allclose(trace.output, y.detach().numpy(), atol=1e-12)
+    np.testing.assert_allclose(got.x, x.grad.numpy(), atol=1e-12)
+    for grad, name in ((module.weight_ih_l0, "W"), (module.weight_hh_l0, "U"), (module.bias_ih_l0, "b")):
+        np.testing.assert_allclose(got.params[name], ours(grad.grad), atol=1e-12)
+    np.testing.assert_allclose(got.params["V"], module.weight_hr_l0.grad.numpy(), atol=1e-12)
