@@ -41,7 +41,7 @@ autosummary_context = {
 }
 autodoc_member_order = "bysource"
 autodoc_typehints_format = "short"
-_ALIASES = ("Array", "DTypeLike", "Initialiser", "Initialisers", "Lengths", "Weights")
+_ALIASES = ("DTypeLike", "Initialiser", "Initialisers", "Lengths", "Weights")
 autodoc_type_aliases = {name: name for name in _ALIASES}
 autodoc_preserve_defaults = True  # as they stand in the source, and no path of this machine
 numpydoc_show_class_members = False

@@ -16,6 +16,7 @@ from sphinx.application import Sphinx
 _DEFINITION = re.compile(r"([\w*., `]+?(?: \([^)]*\))?)(?: : |\s{2,})(\S.*)")
 _ENTRIES = ("Parameters", "Returns", "Yields", "Attributes")
 _RULE = re.compile(r"-{3,}")
+_ALIAS = re.compile(r"TypeAliasForwardRef\('(\w+)'\)")
 _CODE = re.compile(r"(`+[^`]+`+)")
 
 
@@ -95,8 +96,17 @@ def process(app: Sphinx, what: str, name: str, obj: object, options: object, lin
         lines[:] = to_rst(lines)
 
 
+def name_aliases(
+    app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
+) -> tuple[str | None, str | None]:
+    """Write a type's alias by its name, which autodoc does not inside of other types."""
+    plain = [text and _ALIAS.sub(r"\1", text) for text in (signature, returns)]
+    return plain[0], plain[1]
+
+
 def setup(app: Sphinx) -> dict[str, Any]:
     """Come before numpydoc."""
     app.connect("autodoc-process-docstring", process, priority=100)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-process-signature", name_aliases)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -17,9 +17,13 @@ from sphinx.util import logging
 logger = logging.getLogger(__name__)
 
 # What TeX allows and the converter does not read: a digit as an argument without braces, a prime before an index,
-# and a say in how wide the space around a sign is. Then what browsers leave out: the space in tanh c.
+# and a say in how wide the space around a sign is. Then what browsers draw badly: primes as superscripts, which
+# most fonts have raised already, and tanh c without a space.
 _SHORT_FRACTION = re.compile(r"\\([td]?frac)(\d)(\d)")
 _PRIME = re.compile(r"'_(\w|\{[^}]*\})")
+_PRIMED = re.compile(r"<msup>\s*(<mi>\w+</mi>)\s*<mi>′</mi>\s*</msup>")
+_PRIMED_INDEX = re.compile(r"<msubsup>\s*(<mi>\w+</mi>)((?:(?!</?msubsup>).)*)<mi>′</mi>\s*</msubsup>", re.DOTALL)
+_WITH_PRIME = r"<mrow>\1<mi>′</mi></mrow>"
 _APPLIED = re.compile(r"(<mo>&ApplyFunction;</mo>)(?=\s*<m(?:sub|i)>)")
 _MATHREL = re.compile(r"\\mathrel\{(.)\}")
 
@@ -32,6 +36,8 @@ def to_mathml(tex: str, block: bool) -> str:
     if block and ("&" in tex or r"\\" in tex):
         tex = rf"\begin{{aligned}}{tex}\end{{aligned}}"
     mathml = str(tex2mathml(tex.strip(), as_block=block))
+    mathml = _PRIMED.sub(_WITH_PRIME, mathml)
+    mathml = _PRIMED_INDEX.sub(rf"<msub>{_WITH_PRIME}\2</msub>", mathml)
     return _APPLIED.sub(r'\1<mspace width="0.17em"></mspace>', mathml)
 
 
