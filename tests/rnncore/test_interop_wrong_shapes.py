@@ -13,7 +13,7 @@ from rnncore.cells import CELLS
 from rnncore.interop import from_keras, from_onnx, from_pytorch, keras, onnx, pytorch, to_keras, to_onnx, to_pytorch
 
 shapes = st.lists(st.sampled_from([0, 1, 2, 3, 4, 8, 9, 12]), max_size=3).map(tuple)
-some = settings(max_examples=300, deadline=None)
+some = settings(max_examples=200, deadline=None)
 
 
 def layer(name: str, layers: int = 2) -> Recurrent:
@@ -47,7 +47,8 @@ def test_onnx(name: str, which: int, shape: tuple[int, ...]) -> None:
     model = onnx._loaded(to_onnx(layer(name, 1)))
     tensors = [t for t in model.graph.initializer if t.name != "shape"]
     tensor = tensors[which % len(tensors)]
-    if tuple(tensor.dims) != shape:
+    another_input_size = tensor.name == "W.0" and shape[:-1] == tuple(tensor.dims)[:2] and all(shape)
+    if tuple(tensor.dims) != shape and not another_input_size:
         tensor.CopyFrom(numpy_helper.from_array(np.ones(shape, np.float32), tensor.name))
         with pytest.raises(ValueError, match=r"expected"):
             from_onnx(model)
