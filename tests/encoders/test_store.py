@@ -30,6 +30,7 @@ with StoreWriter(sys.argv[1], header) as store:
     for k in range(0, len(todo), 3):
         batch = todo[k:k + 3]
         store.append(batch, {"features": rows(batch, (64,)), "grid": rows(batch, (4, 2, 2))})
+        print(k, flush=True)
 """
 
 
@@ -77,14 +78,15 @@ def test_float16_is_kept_as_float16_and_read_as_float32(tmp_path: Path) -> None:
 
 
 def test_killed_at_random_moments_and_resumed_it_ends_the_same(tmp_path: Path) -> None:
-    count, delays = 240, random.Random(1)
+    count, moments = 900, random.Random(1)
     finish_writer(tmp_path / "whole", count)
     kills = 0
     for _ in range(6):
         writer = start_writer(tmp_path / "killed", count)
         assert writer.stdout is not None
-        writer.stdout.readline()  # it has opened the store and now writes
-        time.sleep(delays.uniform(0.0, 0.05))
+        for _ in range(moments.randint(1, 15)):  # it has opened the store and appended so many batches, of 300 in all
+            writer.stdout.readline()
+        time.sleep(moments.uniform(0.0, 0.003))
         writer.send_signal(signal.SIGKILL)
         kills += writer.wait(60) == -signal.SIGKILL
         writer.stdout.close()
