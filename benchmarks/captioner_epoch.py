@@ -1,4 +1,4 @@
-"""One training epoch of the captioner, beside the same model in PyTorch, batch by batch in one run.
+"""One training epoch of the captioner, beside the same model in PyTorch, in turns within one run.
 
     python -m benchmarks.captioner_epoch --data Flickr8k/ --features features.npz --glove glove.6B.200d.txt \\
         --recipe paper --json benchmarks/results/captioner-paper.json

@@ -145,14 +145,22 @@ def backward(
         da[:, here] = now.da
 
     grads = {name: xp.empty_like(value) for name, value in p.items()} if grads is None else grads
+    dx = _products_over_time(cell, p, trace, da, grads, need_dx)
+    return Gradients(dx, tuple(packing.unsort(xp.ascontiguousarray(d.T)) for d in dstate), grads)
+
+
+def _products_over_time(
+    cell: Cell, p: Weights, trace: Trace, da: Array, grads: dict[str, Array], need_dx: bool
+) -> Array | None:
+    """Write the gradient of every parameter, each one product over all steps, and return that of x if it is wanted."""
     gates = da[: len(cell.gates) * trace.hidden]
-    xp.matmul(gates, trace.x, out=grads["W"])
+    trace.xp.matmul(gates, trace.x, out=grads["W"])
     sum_over_rows(gates, out=grads["b"])
     cell.recurrent_grads(p, trace, da, grads)
-    dx = xp.matmul(gates.T, p["W"]) if need_dx else None
-    if dx is not None and trace.padded:
-        dx = packing.unpack(dx)
-    return Gradients(dx, tuple(packing.unsort(xp.ascontiguousarray(d.T)) for d in dstate), grads)
+    if not need_dx:
+        return None
+    dx = trace.xp.matmul(gates.T, p["W"])
+    return trace.packing.unpack(dx) if trace.padded else dx
 
 
 class Stepper:
