@@ -1,4 +1,4 @@
-"""The command line: captioning demo | encode | train | evaluate | caption | compare | fetch."""
+"""The command line: captioning demo | encode | train | evaluate | caption | compare | fetch | doctor."""
 
 from __future__ import annotations
 
@@ -230,6 +230,20 @@ def fetch(
     from captioning.fetch import run_fetch
 
     run_fetch(what, folder, local, quiet)
+
+
+@app.command()
+def doctor(
+    data: Annotated[Path | None, typer.Option("--data", "-d", help="Also look at this dataset.")] = None,
+    json_file: JsonFile = None,
+) -> None:
+    """Say what this machine's array libraries really do, what holds them back, and what is missing.
+
+    Example: captioning doctor
+    """
+    from captioning.doctor import run_doctor
+
+    run_doctor(data, json_file)
 
 
 if __name__ == "__main__":

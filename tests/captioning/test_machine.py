@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioning.machine import describe_machine, usable_cores
+from captioning.machine import describe_machine
+from rnncore.machine import usable_cores
 
 
 def test_it_tells_what_a_timing_depends_on() -> None:
