@@ -3,6 +3,7 @@
 import math
 import warnings
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -11,6 +12,7 @@ from nltk.translate.bleu_score import SmoothingFunction
 from nltk.translate.bleu_score import corpus_bleu as nltk_corpus_bleu
 from nltk.translate.bleu_score import sentence_bleu as nltk_sentence_bleu
 
+from captioning.data import load_dataset
 from captioning.errors import CaptioningError
 from captioning.metrics import COCO, PAPER_PLAIN, PAPER_SMOOTHED, PROTOCOLS, CiderD, evaluate
 from captioning.metrics.bleu import corpus_bleu, sentence_bleu
@@ -112,36 +114,58 @@ def test_coco_rouge_joins_the_best_precision_and_the_best_recall() -> None:
 # CIDEr-D
 
 
-def plain_cider(candidates: dict[str, Caption], references: dict[str, list[Caption]]) -> float:
-    """From the definition, one order at a time, with dense vectors."""
+def plain_cider(candidate: Caption, own: list[Caption], corpus: dict[str, list[Caption]]) -> float:
+    """From the definition, one order at a time, with dense vectors; document frequencies over `corpus`."""
 
     def grams(caption: Caption, n: int) -> Counter[str]:
         return Counter(" ".join(caption[i : i + n]) for i in range(len(caption) - n + 1))
 
     total = 0.0
     for n in range(1, 5):
-        space = {g for own in references.values() for r in own for g in grams(r, n)}
-        space |= {g for c in candidates.values() for g in grams(c, n)}
-        held = {g: sum(any(g in grams(r, n) for r in own) for own in references.values()) for g in space}
-        idf = {g: math.log(len(references) / max(1, count)) for g, count in held.items()}
-        for name, candidate in candidates.items():
-            x = {g: grams(candidate, n)[g] * idf[g] for g in space}
-            for reference in references[name]:
-                y = {g: grams(reference, n)[g] * idf[g] for g in space}
-                norms = math.hypot(*x.values()) * math.hypot(*y.values())
-                dot = sum(min(x[g], y[g]) * y[g] for g in space)
-                gap = len(candidate) - len(reference)
-                if norms:
-                    total += math.exp(-(gap**2) / 72) * dot / norms / len(references[name])
-    return 10 * total / 4 / len(candidates)
+        space = {g for r in own for g in grams(r, n)} | set(grams(candidate, n))
+        mentioned = [{g for r in some for g in grams(r, n)} for some in corpus.values()]
+        held = {g: sum(g in some for some in mentioned) for g in space}
+        idf = {g: math.log(len(corpus) / max(1, count)) for g, count in held.items()}
+        x = {g: grams(candidate, n)[g] * idf[g] for g in space}
+        for reference in own:
+            y = {g: grams(reference, n)[g] * idf[g] for g in space}
+            norms = math.hypot(*x.values()) * math.hypot(*y.values())
+            dot = sum(min(x[g], y[g]) * y[g] for g in space)
+            if norms:
+                total += math.exp(-((len(candidate) - len(reference)) ** 2) / 72) * dot / norms / len(own)
+    return 10 * total / 4
 
 
 @settings(deadline=None)
 @given(corpora(captions))
 def test_cider_is_the_definitions(pairs: list[Pair]) -> None:
     candidates, references = split(pairs)
-    expected = plain_cider(candidates, references)
-    assert CiderD(references).mean(candidates) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    expected = {name: plain_cider(words, references[name], references) for name, words in candidates.items()}
+    assert CiderD(references).scores(candidates) == pytest.approx(expected, rel=1e-9, abs=1e-12)
+    mean = sum(expected.values()) / len(expected)
+    assert CiderD(references).mean(candidates) == pytest.approx(mean, rel=1e-9, abs=1e-12)
+
+
+@settings(deadline=None)
+@given(corpora(captions), corpora(captions), st.lists(st.lists(st.sampled_from(["dog", "a", "xylophone", "zebra"]))))
+def test_cider_rewards_are_the_definitions(pairs: list[Pair], others: list[Pair], said: list[Caption]) -> None:
+    """Many captions of a picture, words that no reference has, and document frequencies of other pictures."""
+    _, references = split(pairs)
+    _, corpus = split(others)
+    names = [list(references)[k % len(references)] for k in range(len(said))]
+    for counted in (references, corpus):
+        expected = [plain_cider(words, references[n], counted) for n, words in zip(names, said, strict=True)]
+        scorer = CiderD(references, None if counted is references else counted)
+        assert scorer.rewards(names, said).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+
+
+@pytest.mark.data
+def test_cider_of_real_captions_is_the_definitions(real_data: Path) -> None:
+    references = load_dataset(real_data / "flickr8k").references("test")
+    names = list(references)[::200]
+    said = [references[name][1] for name in reversed(names)] + [references[name][0][:-2] for name in names]
+    expected = [plain_cider(words, references[name], references) for name, words in zip(names * 2, said, strict=True)]
+    assert CiderD(references).rewards(names * 2, said).tolist() == pytest.approx(expected, rel=1e-9, abs=1e-12)
 
 
 def test_cider_by_hand() -> None:
