@@ -16,7 +16,7 @@ from captioning.model import Batch, Captioner
 from captioning.text import Cleaning, clean
 from captioning.vocabulary import Vocabulary
 from encoders import Features
-from rnncore.array import Array
+from rnncore.array import Array, array_module
 from rnncore.packing import Packing
 
 # Pictures in a batch when only the loss is wanted.
@@ -68,9 +68,9 @@ class Split:
         """Return the given captions as one batch."""
         captions = captions[np.argsort(-self.lengths[captions], kind="stable")]
         packing = Packing(self.lengths[captions] - 1)
-        ids = self.ids[captions]
-        features = self.features[self.picture[captions]]
-        return Batch(features, packing.gather(ids), packing.gather(ids, first=1), packing)
+        ids, xp = self.ids[captions], array_module(self.features)
+        inputs, targets = (xp.asarray(packing.gather(ids, first)) for first in (0, 1))
+        return Batch(self.features[xp.asarray(self.picture[captions])], inputs, targets, packing)
 
     def count_batches(self, pictures_per_batch: int) -> int:
         """Return how many batches `batches` yields."""

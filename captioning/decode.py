@@ -69,7 +69,7 @@ class _Beams:
         self.score[:, 0] = 0.0  # all K begin alike, so only one may multiply
         self.finished = np.zeros((P, K), bool)
         self.active = np.arange(P)
-        self.state: State = model.start(features).select(np.repeat(np.arange(P), K))
+        self.state: State = model.start(features).select(model.xp.repeat(model.xp.arange(P), K))
         self.last = np.full(P * K, vocabulary.start, np.intp)
 
     def run(self) -> list[list[Hypothesis]]:
@@ -84,7 +84,8 @@ class _Beams:
         """Add a word to every hypothesis of the active pictures, and keep the K best of each."""
         K, active = self.decoding.beam, self.active
         log_p, state = self.model.step(self.state, self.model.xp.asarray(self.last))
-        log_p[:, list(self.vocabulary.never_emitted)] = -np.inf
+        for never in self.vocabulary.never_emitted:
+            log_p[:, never] = -np.inf
         best_p, best_word = (to_host(a).reshape(len(active), K, K) for a in top(log_p, K))
 
         finished = self.finished[active]

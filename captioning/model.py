@@ -174,7 +174,7 @@ class Captioner:
     def loss(self, batch: Batch) -> float:
         """Return the mean loss in nats a word, without dropout and without gradients."""
         logits = self._forward(batch, train=False).logits
-        return softmax_cross_entropy(logits, batch.targets, inplace=True).loss
+        return float(softmax_cross_entropy(logits, batch.targets, inplace=True).loss)
 
     def loss_and_gradients(self, batch: Batch, train: bool = True) -> float:
         """Return the mean loss in nats a word and write its gradients into `grads`.
@@ -184,7 +184,7 @@ class Captioner:
         seen = self._forward(batch, train)
         loss, dlogits = softmax_cross_entropy(seen.logits, batch.targets, inplace=True)
         self._backward(batch, seen, dlogits)
-        return loss
+        return float(loss)  # not sooner: on a GPU this waits
 
     def _forward(self, batch: Batch, train: bool) -> _Activations:
         p, take, n = self._p, self._memory.take, batch.packing.rows

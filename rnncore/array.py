@@ -143,16 +143,17 @@ def sum_rows(rows: Array, index: Array, out: Array) -> None:
         return
     order = xp.argsort(index, kind="stable")
     ordered = index[order]
-    starts = xp.flatnonzero(xp.concatenate([xp.ones(1, bool), ordered[1:] != ordered[:-1]]))
     if xp is np:
+        starts = np.flatnonzero(np.concatenate([np.ones(1, bool), ordered[1:] != ordered[:-1]]))
         out[ordered[starts]] = np.add.reduceat(rows[order], starts, axis=0)
         return
-    # CuPy has no reduceat: differences of a running sum in float64 are exact enough for float32 and reproducible.
-    running = xp.cumsum(rows[order].astype(xp.float64), axis=0)
-    ends = xp.concatenate([starts[1:], xp.asarray([len(index)])]) - 1
-    totals = running[ends]
-    totals[1:] -= running[ends[:-1]]
-    out[ordered[starts]] = totals
+    # Differences of a running sum, as CuPy's reduceat is too, but in float32; its flatnonzero waits for the device.
+    running = xp.zeros((len(rows) + 1, rows.shape[1]), xp.float64)
+    running[1:] = xp.cumsum(rows[order], axis=0, dtype=xp.float64)
+    ends = xp.searchsorted(ordered, xp.arange(len(out), dtype=index.dtype), side="right")
+    upto = running[ends]
+    out[0] = upto[0]
+    out[1:] = upto[1:] - upto[:-1]
 
 
 def check_float(name: str, x: Array, dtype: DTypeLike | None = None) -> None:

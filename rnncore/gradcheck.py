@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from types import ModuleType
 
 import numpy as np
 
 from rnncore import sequence
-from rnncore.array import Array, array_module, to_host
+from rnncore.array import Array, array_module, module_for, to_host
 from rnncore.cells.base import Cell
 from rnncore.params import Params
 from rnncore.regularise import Regulariser
@@ -137,6 +138,7 @@ def check_cell(
     seed: int = 0,
     regulariser: Regulariser | None = None,
     step: float = 2e-4,
+    device: str = "cpu",
 ) -> Worst:
     """Hold a cell to the contract of `rnncore.cells.base.Cell`, its gradients to finite differences.
 
@@ -150,6 +152,7 @@ def check_cell(
     lengths : the mixed lengths, (B,); made from `sizes` when None.
     regulariser : noise under which all this is checked, its masks drawn by its seed.
     step : the e of `numeric_gradient`; a cell that curves sharply, as one that normalises few units, needs a small one.
+    device : where the cell runs, 'cpu' or 'cuda'.
 
     Returns
     -------
@@ -168,19 +171,22 @@ def check_cell(
     """
     T, B, _, _ = sizes
     mixed = list(lengths) if lengths is not None else [max(0, T - 2 * k) for k in range(B)][::-1]
-    found = [_check_gradients(cell, sizes, case, tolerance, seed, regulariser, step) for case in (None, mixed)]
-    _check_stepping(cell, sizes, seed, None if regulariser is None else regulariser.seeded(None))
+    xp = module_for(device)
+    found = [_check_gradients(cell, sizes, case, tolerance, seed, regulariser, step, xp) for case in (None, mixed)]
+    _check_stepping(cell, sizes, seed, None if regulariser is None else regulariser.seeded(None), xp)
     return max(found, key=lambda w: w.error)
 
 
-def _problem(cell: Cell, sizes: tuple[int, int, int, int], seed: int) -> tuple[Params, Array, list[Array]]:
+def _problem(
+    cell: Cell, sizes: tuple[int, int, int, int], seed: int, xp: ModuleType
+) -> tuple[Params, Array, list[Array]]:
     """Random parameters, inputs and initial states, of a size that saturates no gate."""
     T, B, D, H = sizes
     rng = np.random.default_rng(seed)
-    p = Params(cell.shapes(D, H), np.float64)
-    p.flat[...] = rng.normal(0, 0.5, p.size)
-    widths = sizes_of(cell, H)
-    return p, rng.normal(size=(T, B, D)), [rng.normal(size=(B, widths[name])) for name in cell.state]
+    p = Params(cell.shapes(D, H), np.float64, xp)
+    p.flat[...] = xp.asarray(rng.normal(0, 0.5, p.size))
+    x, widths = xp.asarray(rng.normal(size=(T, B, D))), sizes_of(cell, H)
+    return p, x, [xp.asarray(rng.normal(size=(B, widths[name]))) for name in cell.state]
 
 
 def _check_gradients(
@@ -191,18 +197,19 @@ def _check_gradients(
     seed: int,
     regulariser: Regulariser | None,
     step: float,
+    xp: ModuleType,
 ) -> Worst:
-    p, x, initial = _problem(cell, sizes, seed)
+    p, x, initial = _problem(cell, sizes, seed, xp)
     rng = np.random.default_rng(seed + 1)
-    dh = rng.normal(size=(*x.shape[:2], initial[0].shape[1]))
-    dlast = [rng.normal(size=s.shape) for s in initial]
+    dh = xp.asarray(rng.normal(size=(*x.shape[:2], initial[0].shape[1])))
+    dlast = [xp.asarray(rng.normal(size=s.shape)) for s in initial]
 
     def loss() -> float:
         trace = sequence.forward(cell, p, x, initial, lengths, regulariser=regulariser)
         return float((trace.output * dh).sum() + sum((s * d).sum() for s, d in zip(trace.last, dlast, strict=True)))
 
     trace = sequence.forward(cell, p, x, initial, lengths, regulariser=regulariser)
-    unwritten = {name: np.full_like(value, np.nan) for name, value in p.items()}  # each must be overwritten
+    unwritten = {name: xp.full_like(value, np.nan) for name, value in p.items()}  # each must be overwritten
     got = sequence.backward(cell, p, trace, dh, dlast, unwritten)
     states = {f"initial {name}": s for name, s in zip(cell.state, initial, strict=True)}
     dstates = dict(zip(states, got.initial, strict=True))
@@ -210,20 +217,22 @@ def _check_gradients(
     worst = check_function(loss, arrays, gradients, tolerance, step)
     if lengths is not None:
         padding = np.arange(len(x))[:, None] >= np.asarray(lengths)
-        if got.x is None or np.any(got.x[padding]):
+        if got.x is None or np.any(to_host(got.x)[padding]):
             raise GradientError("x: the padding gets a gradient; it must be exactly zero")
     return worst
 
 
-def _check_stepping(cell: Cell, sizes: tuple[int, int, int, int], seed: int, regulariser: Regulariser | None) -> None:
-    p, x, initial = _problem(cell, sizes, seed)
+def _check_stepping(
+    cell: Cell, sizes: tuple[int, int, int, int], seed: int, regulariser: Regulariser | None, xp: ModuleType
+) -> None:
+    p, x, initial = _problem(cell, sizes, seed, xp)
     whole = sequence.forward(cell, p, x, initial, regulariser=regulariser)
     stepper = sequence.Stepper(cell, p, state=initial, regulariser=regulariser)
-    stepped = np.stack([stepper.step(x_t) for x_t in x])
+    stepped = xp.stack([stepper.step(x_t) for x_t in x])
     first = sequence.forward(cell, p, x[:1], initial, regulariser=regulariser)
     second = sequence.forward(cell, p, x[1:], first.last, regulariser=regulariser)
-    split = np.concatenate([first.output, second.output])
+    split = xp.concatenate([first.output, second.output])
     for what, output in (("one step at a time", stepped), ("a run cut in two", split)):
-        gap = float(np.abs(output - whole.output).max())
+        gap = float(abs(output - whole.output).max())
         if not gap <= 1e-12:
             raise GradientError(f"{what} differs from the whole sequence by {gap:.1e}; a step must use nothing else")

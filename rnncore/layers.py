@@ -26,7 +26,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore.array import Array, array_module, check_float, check_shape, sum_rows
+from rnncore.array import Array, array_module, check_float, check_shape, is_on_gpu, sum_rows
 from rnncore.params import Initialiser, glorot, normal, zeros
 
 
@@ -89,6 +89,7 @@ class Embedding:
         if outside:
             raise ValueError(f"padding and frozen rows must be in [0, {words}), got {outside[0]}")
         self._still = np.unique(np.asarray(still, np.intp))
+        self._still_on_gpu: Array = None
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Return the shape of each parameter by name."""
@@ -122,7 +123,9 @@ class Embedding:
         check_shape("dy", dy, {"N": len(ids), "size": self.size})
         dE = grads["E"]
         sum_rows(dy, ids, out=dE)
-        dE[array_module(dE).asarray(self._still)] = 0
+        if is_on_gpu(dE) and self._still_on_gpu is None:
+            self._still_on_gpu = array_module(dE).asarray(self._still)  # sent there once
+        dE[self._still_on_gpu if is_on_gpu(dE) else self._still] = 0
 
 
 class Dropout:
@@ -194,10 +197,13 @@ def relu_backward(y: Array, dy: Array, out: Array | None = None) -> Array:
 
 
 def check_ids(name: str, ids: Array, limit: int) -> None:
-    """Raise unless `ids` are integers (TypeError) in [0, limit) (IndexError naming one that is not)."""
+    """Raise unless `ids` are integers (TypeError) in [0, limit) (IndexError naming one that is not).
+
+    The values of ids on a GPU are not looked at, for that would wait for the device: check them before they go there.
+    """
     if getattr(ids, "dtype", np.dtype(object)).kind not in "iu":
         raise TypeError(f"{name}: expected an array of integers, got {getattr(ids, 'dtype', type(ids).__name__)}")
-    if ids.size == 0:
+    if ids.size == 0 or is_on_gpu(ids):
         return
     low, high = int(ids.min()), int(ids.max())
     if low < 0 or high >= limit:

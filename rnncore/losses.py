@@ -20,7 +20,10 @@ class NonFiniteLoss(ArithmeticError):
 
 
 class Loss(NamedTuple):
-    """A mean loss and its gradient."""
+    """A mean loss and its gradient.
+
+    On a GPU `loss` is an array of no axes: `float(loss)` waits for the device, so read it when backward is under way.
+    """
 
     loss: float
     dlogits: Array
@@ -68,9 +71,10 @@ def softmax_cross_entropy(logits: Array, targets: Array, weights: Array | None =
             part = slice(start, start + rows)
             losses[part] = _block(z[part], targets[part], share[part], ones)
         if weights is not None:
-            losses[share == 0] = 0
-            z[share == 0] = 0
-        return Loss(float(xp.dot(losses, share)), z)
+            xp.copyto(losses, 0, where=share == 0)
+            xp.copyto(z, 0, where=(share == 0)[:, None])
+        total = xp.dot(losses, share)
+        return Loss(total if is_on_gpu(total) else float(total), z)
 
 
 def log_softmax(logits: Array) -> Array:

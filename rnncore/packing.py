@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore.array import Array, array_module
+from rnncore.array import Array, array_module, is_on_gpu
 
 
 class Packing:
@@ -56,6 +56,7 @@ class Packing:
         self.offsets = (0, *(int(n) for n in np.cumsum(self.batch_sizes)))
         self.rows = self.offsets[-1]
         self._time, self._sorted = np.nonzero(running)
+        self._on_device: dict[str, Array] = {}
 
     @classmethod
     def dense(cls, steps: int, batch: int) -> Packing:
@@ -85,17 +86,24 @@ class Packing:
         starts = np.array([0, *(self.batch + o for o in self.offsets[:-1])])
         return starts[lengths] + np.arange(self.batch)
 
+    def index(self, name: str, like: Array) -> Array:
+        """Return an index of this layout, such as `previous`, on the device of `like`: copied to a GPU only once."""
+        if not is_on_gpu(like):
+            return getattr(self, name)
+        if name not in self._on_device:
+            self._on_device[name] = array_module(like).asarray(getattr(self, name))
+        return self._on_device[name]
+
     def sort(self, x: Array) -> Array:
         """Bring (B, ...) from the caller's order into the sorted order."""
-        return x if self._order_is_kept else x[array_module(x).asarray(self.order)]
+        return x if self._order_is_kept else x[self.index("order", x)]
 
     def unsort(self, x: Array) -> Array:
         """Bring (B, ...) from the sorted order back into the caller's."""
         if self._order_is_kept:
             return x
-        xp = array_module(x)
-        out = xp.empty_like(x)
-        out[xp.asarray(self.order)] = x
+        out = array_module(x).empty_like(x)
+        out[self.index("order", x)] = x
         return out
 
     @cached_property
@@ -108,8 +116,7 @@ class Packing:
             raise ValueError(f"expected (T={self.steps}, B={self.batch}, ...), got {tuple(x.shape)}")
         if self.is_dense:
             return x.reshape(self.rows, *x.shape[2:])
-        xp = array_module(x)
-        return x[xp.asarray(self._time), xp.asarray(self.sequence_of_row)]
+        return x[self.index("_time", x), self.index("sequence_of_row", x)]
 
     def unpack(self, rows: Array) -> Array:
         """Return (N, ...) as padded (T, B, ...), zeros in the padding; a view where nothing is padded."""
@@ -119,7 +126,7 @@ class Packing:
             return rows.reshape(self.steps, self.batch, *rows.shape[1:])
         xp = array_module(rows)
         out = xp.zeros((self.steps, self.batch, *rows.shape[1:]), rows.dtype)
-        out[xp.asarray(self._time), xp.asarray(self.sequence_of_row)] = rows
+        out[self.index("_time", rows), self.index("sequence_of_row", rows)] = rows
         return out
 
     def spread(self, x: Array, out: Array | None = None) -> Array:
@@ -127,7 +134,7 @@ class Packing:
         xp = array_module(x)
         if xp is np:  # without a mode NumPy would fill a copy of `out` first; the rows are in range
             return np.take(x, self.sequence_of_row, axis=0, out=out, mode="clip")
-        return xp.take(x, xp.asarray(self.sequence_of_row), axis=0, out=out)
+        return xp.take(x, self.index("sequence_of_row", x), axis=0, out=out)
 
     def sum_over_time(self, rows: Array) -> Array:
         """Return the sum of each sequence's packed rows, (B, ...): the gradient of `spread`."""
@@ -139,8 +146,7 @@ class Packing:
 
     def gather(self, padded: Array, first: int = 0) -> Array:
         """Return packed rows of `padded` (B, T', ...), batch first, reading from step `first` on."""
-        xp = array_module(padded)
-        return padded[xp.asarray(self.sequence_of_row), xp.asarray(self._time + first)]
+        return padded[self.index("sequence_of_row", padded), self.index("_time", padded) + first]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Packing) and self.steps == other.steps and np.array_equal(self.lengths, other.lengths)

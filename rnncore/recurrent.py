@@ -29,7 +29,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore import cells
-from rnncore.array import Array, array_module, check_float, module_for
+from rnncore.array import Array, check_float, is_on_gpu, module_for
 from rnncore.cells.base import Cell
 from rnncore.layout import Layout, join_states, split_states
 from rnncore.params import Initialiser
@@ -148,7 +148,8 @@ class Recurrent:
         Parameters
         ----------
         x : (T, B, D), or (B, T, D) with batch_first; or, if `lengths` is a `Packing`, its rows (N, D). NaN and
-            infinity are refused, but in the padding anything may stand. Without padding the layer keeps a view of x
+            infinity are refused (not on a GPU, where to look would be to wait: there they show in the loss), but in
+            the padding anything may stand. Without padding the layer keeps a view of x
             until `backward`: do not change it in between.
         state : the initial states: (h, c) for an LSTM, (h,) or h itself for the others; zeros when None. Each is
             (B, H) for one layer in one direction, else (layers·R, B, H): layer 0 forward, layer 0 reverse, layer 1 ...
@@ -182,7 +183,7 @@ class Recurrent:
         check_float("x", x, self.params.flat.dtype)
         layout = Layout.of(x, self.input_size, lengths, self.batch_first)
         rows = layout.rows("x", x, "D", self.input_size)
-        if not bool(array_module(x).isfinite(rows).all()):
+        if not is_on_gpu(x) and not bool(np.isfinite(rows).all()):
             raise ValueError("x: expected finite numbers, got NaN or infinity; look at where x comes from")
         initial = None if state is None else self._split("state", state, layout)
         self._layout = None  # until it has run, there is nothing to go back through

@@ -175,7 +175,7 @@ class Trace:
         if self.packing.is_dense:
             rows = self.state_rows[: self.packing.rows]
         else:
-            rows = self.state_rows[self.xp.asarray(self.packing.previous)]
+            rows = self.state_rows[self.packing.index("previous", self.state_rows)]
         return rows if self.noise is None or self.noise.mask is None else rows * self.rows("recurrent_dropout")
 
     def rows_before(self, name: str) -> Array:

@@ -1,0 +1,82 @@
+"""The captioner on the GPU: the losses and captions of the host, and no step that waits for the device in between."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioning.decode import beam_search
+from captioning.train import Trainer
+from rnncore import to_host
+from tests.captioning.tiny import results, tiny_dataset, tiny_features, tiny_recipe
+
+NOISE = {"model__picture_dropout": 0.5, "model__word_dropout": 0.3, "model__output_dropout": 0.5}
+
+
+def trainer(folder: Path, device: str, resume: bool = False, **overrides: Any) -> Trainer:
+    dataset = tiny_dataset()
+    return Trainer(
+        tiny_recipe(**NOISE, **overrides), dataset, tiny_features(dataset), folder, resume=resume, device=device
+    )
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "GRU-before", "RNN"])
+def test_training_gives_the_losses_of_the_host(gpu: str, tmp_path: Path, cell: str) -> None:
+    settings = {"model__cell": cell, "embedding__train": True, "training__clip_norm": 1.0}
+    runs = [trainer(tmp_path / device, device, **settings) for device in ("cpu", "cuda")]
+    for run in runs:
+        run.run()
+    host, there = (results(run.history) for run in runs)
+    for one, other in zip(host, there, strict=True):
+        assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
+        assert other["validation_loss"] == pytest.approx(one["validation_loss"], rel=1e-5)
+    np.testing.assert_allclose(to_host(runs[1].model.params.flat), runs[0].model.params.flat, rtol=1e-3, atol=1e-5)
+
+
+def test_a_run_goes_on_from_its_checkpoint_on_either_device(gpu: str, tmp_path: Path) -> None:
+    constant: dict[str, Any] = {"training__schedule": "constant"}  # which does not depend on the number of epochs
+    for first, second in (("cuda", "cuda"), ("cuda", "cpu"), ("cpu", "cuda")):
+        folder = tmp_path / f"{first}-{second}"
+        trainer(folder, first, training__epochs=1, **constant).run()
+        resumed = trainer(folder, second, resume=True, training__epochs=2, **constant)
+        resumed.run()
+        whole = trainer(tmp_path / "whole" / folder.name, second, training__epochs=2, **constant)
+        whole.run()
+        assert resumed.history[-1]["train_loss"] == pytest.approx(whole.history[-1]["train_loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize("beam", [1, 3])
+def test_captions_are_those_of_the_host(gpu: str, tmp_path: Path, beam: int) -> None:
+    runs = [trainer(tmp_path / device, device, decoding__beam=beam) for device in ("cpu", "cuda")]
+    found = []
+    for run in runs:
+        features = run.validation.features
+        found.append(beam_search(run.model, features, run.vocabulary, run.recipe.decoding))
+    for one, other in zip(*found, strict=True):
+        assert [h.words for h in one] == [h.words for h in other]
+        np.testing.assert_allclose([h.score for h in one], [h.score for h in other], rtol=1e-5)
+
+
+@pytest.mark.parametrize("cell", ["LSTM", "GRU", "GRU-before", "RNN"])
+def test_a_step_reads_two_numbers_and_sends_no_layout_twice(counted: Any, tmp_path: Path, cell: str) -> None:
+    run = trainer(tmp_path, "cuda", model__cell=cell, embedding__train=True, training__clip_norm=1.0)
+    batch = run.train_split.batch(np.arange(len(run.train_split.lengths)))
+    run._learn(batch, "the first step")
+    counted.clear()
+    run._learn(batch, "the second step")
+    assert (counted["reads"], counted["bytes read"]) == (2, 8)  # the loss and the gradient's norm, in float32
+    assert counted["uploads"] == 3  # the random bytes of the three dropout masks, and nothing else
+    assert counted["bytes uploaded"] <= 2 * (batch.features.size + batch.packing.rows * 8) + 3 * 8
+
+
+def test_a_step_without_noise_or_clipping_reads_the_loss_alone(counted: Any, tmp_path: Path) -> None:
+    quiet = dict.fromkeys(NOISE, 0.0)
+    dataset = tiny_dataset()
+    recipe = tiny_recipe(**quiet, embedding__train=True, training__clip_norm=0.0)
+    run = Trainer(recipe, dataset, tiny_features(dataset), tmp_path, device="cuda")
+    batch = run.train_split.batch(np.arange(len(run.train_split.lengths)))
+    run._learn(batch, "the first step")
+    counted.clear()
+    run._learn(batch, "the second step")
+    assert (counted["reads"], counted["uploads"]) == (1, 0)
