@@ -56,6 +56,8 @@ class Checkpoint:
     """What a checkpoint file says; its tensors are read on demand.
 
     state : how to resume: optimiser numbers, dropout generators, schedule.
+    tensor_hashes : the sha256 of each part's tensors, checked when the part is read; empty in files of before
+        November 2026, which have none.
     """
 
     recipe: Recipe
@@ -65,6 +67,7 @@ class Checkpoint:
     history: list[dict[str, Any]] = field(default_factory=list)
     state: dict[str, Any] = field(default_factory=dict)
     path: Path | None = None
+    tensor_hashes: dict[str, str] = field(default_factory=dict)
 
     def model(self, device: str = "cpu") -> Captioner:
         """Return the model with its best parameters."""
@@ -76,10 +79,16 @@ class Checkpoint:
             raise CaptioningError(f"{self.path}: {error}") from error
 
     def tensors(self, part: str) -> dict[str, np.ndarray[Any, Any]]:
-        """Return the tensors of `model`, `last` or `optimiser`, by name."""
+        """Return the tensors of `model`, `last` or `optimiser`, by name; CaptioningError if they were changed."""
         assert self.path is not None
         with _opened(self.path) as file:
-            return {key.split("/", 1)[1]: file.get_tensor(key) for key in file.keys() if key.startswith(part + "/")}  # noqa: SIM118
+            found = {key: file.get_tensor(key) for key in file.keys() if key.startswith(part + "/")}  # noqa: SIM118
+        if self.tensor_hashes and self.tensor_hashes.get(part) != _hash_tensors(found).get(part):
+            raise CaptioningError(
+                f"{self.path}: the tensors of {part!r} do not match their hash; the file is damaged: copy it again, or "
+                "train again from the start"
+            )
+        return {key.split("/", 1)[1]: tensor for key, tensor in found.items()}
 
     def refuse_other(self, vocabulary: Vocabulary, features: FeatureSource) -> None:
         """Raise CaptioningError, naming both hashes, unless vocabulary and features are those of this checkpoint."""
@@ -113,8 +122,10 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint, tensors: Mapping[str, Ar
             {"best_epoch": checkpoint.best_epoch, "history": checkpoint.history, "state": checkpoint.state}
         ),
     }
+    arrays = {name: np.ascontiguousarray(to_host(a)) for name, a in tensors.items()}
+    header["tensor_hashes"] = json.dumps(_hash_tensors(arrays))
     header["header_hash"] = _hash(header)
-    data = save({name: np.ascontiguousarray(to_host(a)) for name, a in tensors.items()}, metadata=header)
+    data = save(arrays, metadata=header)
     with atomic_write(path) as file:
         file.write(data)
 
@@ -144,7 +155,19 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
         progress["history"],
         progress["state"],
         path,
+        json.loads(header.get("tensor_hashes", "{}")),
     )
+
+
+def _hash_tensors(tensors: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:
+    """Return the sha256 of every part's tensors, names and shapes included, in the order of the names."""
+    found: dict[str, Any] = {}
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest = found.setdefault(name.split("/", 1)[0], hashlib.sha256())
+        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
+        digest.update(tensor)
+    return {part: digest.hexdigest() for part, digest in found.items()}
 
 
 def _hash(header: Mapping[str, str]) -> str:

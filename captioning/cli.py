@@ -89,9 +89,12 @@ def encode(
     data: Data,
     model: Annotated[Path, typer.Option("--model", "-m", help="ONNX file of the encoder.")],
     store: Annotated[Path, typer.Option("--store", "-s", help="Feature store to make or to continue.")],
+    output: Annotated[list[str], typer.Option(help="What to keep: features, grid, or both.")] = ["features"],  # noqa: B006
     quiet: Quiet = False,
 ) -> None:
     """Encode the pictures of a dataset; run it again to continue where it stopped.
+
+    Pictures that are missing or cannot be read are listed at the end, and the exit code is then 1.
 
     Example: captioning encode --data Flickr8k/ --model inception-v3.onnx --store features/
     """
@@ -103,9 +106,9 @@ def encode(
     dataset = load_dataset(data)
     if dataset.pictures is None:
         raise CaptioningError(f"{data}: no folder with the pictures was found beside the captions")
-    names = [dataset.picture(name) for split in dataset.splits for name in dataset.names(split)]
+    files = {name: dataset.pictures / name for split in dataset.splits for name in dataset.names(split)}
     cpu = ("CPUExecutionProvider",)
-    complete = run_encode(names, model, store, ("features",), "float16", 8, cpu, 0, err, quiet)
+    complete = run_encode(files, model, store, tuple(output), "float16", 8, cpu, 0, err, quiet)
     raise typer.Exit(0 if complete else 1)
 
 

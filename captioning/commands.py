@@ -21,9 +21,6 @@ from captioning.train import CHECKPOINT, Report, Trainer
 from encoders import Features, open_features
 from encoders.files import atomic_write, cache_folder
 
-#: Printed where a captioner, hardly trained, finds it likeliest to say nothing.
-NO_WORDS = "(no words)"
-
 
 def load_all(recipe: str, settings: Iterable[str], data: Path, features: Path) -> tuple[Recipe, Dataset, Features]:
     """Return recipe, dataset and features of a command; what is odd in the data is said on stderr."""
@@ -78,7 +75,7 @@ def run_caption(
         if each.error is not None:
             err.print(f"error: {each.error}", markup=False)
         else:
-            said = each.captions[0][0] or NO_WORDS
+            said = each.captions[0][0]
             out.print(f"{each.path}: {said}" if len(files) > 1 else said, markup=False)
     if json_file is not None:
         rows = [{"picture": str(e.path), "captions": e.captions, "error": e.error} for e in done]

@@ -40,7 +40,7 @@ def beam_search(
 
     At every step the hypotheses of a picture, finished ones among them, compete by log-probability; the search ends
     when all that are left are finished, or at `decoding.max_length` words. Padding, start and unknown are never
-    emitted.
+    emitted, nor is the end as the first word: a caption has words, however little the model has learnt.
 
     features : prepared features (n, F).
     """
@@ -84,7 +84,8 @@ class _Beams:
         """Add a word to every hypothesis of the active pictures, and keep the K best of each."""
         K, active = self.decoding.beam, self.active
         log_p, state = self.model.step(self.state, self.model.xp.asarray(self.last))
-        for never in self.vocabulary.never_emitted:
+        first = (self.vocabulary.end,) if length == 0 else ()
+        for never in (*self.vocabulary.never_emitted, *first):
             log_p[:, never] = -np.inf
         best_p, best_word = (to_host(a).reshape(len(active), K, K) for a in top(log_p, K))
 

@@ -54,9 +54,9 @@ def run_demo(folder: Path, pictures: int, seed: int, quiet: bool) -> None:
     if not quiet:
         err.print("building Inception v3 with random weights, or taking it from the cache")
     encoder = default_encoder(seed)
-    names = [scenes / "pictures" / name for name in dataset.captions]
-    if not run_encode(names, encoder, store, ("features",), "float16", 8, ("CPUExecutionProvider",), 0, err, quiet):
-        raise KeyboardInterrupt
+    files = {name: scenes / "pictures" / name for name in dataset.captions}
+    if not run_encode(files, encoder, store, ("features",), "float16", 8, ("CPUExecutionProvider",), 0, err, quiet):
+        raise CaptioningError(f"pictures of the demo cannot be read: remove {folder} and run it again")
     comparison = Comparison(demo_recipe(seed), CELLS, dataset, open_features(store), folder, resume=True)
     result = print_result(comparison, quiet)
 

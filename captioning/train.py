@@ -239,9 +239,13 @@ class Trainer:
 
 def _refuse_other_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
     """A run may go on for more epochs or with more patience; anything else makes it another run."""
-    now = recipe.training
-    training = replace(checkpoint.recipe.training, epochs=now.epochs, patience=now.patience)
-    before = replace(checkpoint.recipe, training=training)
+    now, then = recipe.training, checkpoint.recipe.training
+    if now.schedule == then.schedule == "cosine" and now.epochs != then.epochs:
+        raise CaptioningError(
+            f"{checkpoint.path}: the cosine schedule was laid out for {then.epochs} epochs, not {now.epochs}; "
+            "that would change the rates of all epochs; resume with the same number, or train in another folder"
+        )
+    before = replace(checkpoint.recipe, training=replace(then, epochs=now.epochs, patience=now.patience))
     if before.hash != recipe.hash:
         raise CaptioningError(
             f"{checkpoint.path}: trained with the recipe {before.hash}, now asked for {recipe.hash}; "

@@ -32,7 +32,7 @@ Model = Annotated[Path, typer.Option("--model", "-m", help="ONNX file of the enc
 
 
 def main() -> None:
-    """Run the command line; errors are one message and exit code 1, usage errors 2."""
+    """Run the command line; errors are one message and exit code 1, usage errors 2, Ctrl-C 130."""
     try:
         app()
     except (EncoderError, OSError) as error:
@@ -172,9 +172,11 @@ def encode(
 
     Example: encoders encode photos/ --model inception-v3.onnx --store features/
     """
+    from encoders.pictures import find_pictures
     from encoders.run import run_encode
 
-    ok = run_encode(pictures, model, store, tuple(output), dtype, batch, tuple(provider), threads, err, quiet)
+    found = find_pictures(pictures)
+    ok = run_encode(found, model, store, tuple(output), dtype, batch, tuple(provider), threads, err, quiet)
     raise typer.Exit(0 if ok else 1)
 
 

@@ -5,7 +5,7 @@ import os
 import platform
 import shlex
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -26,12 +26,11 @@ from rich.progress import Progress as Bar
 from encoders.encode import Encoder, Progress, encode_into
 from encoders.features import open_features
 from encoders.files import atomic_write
-from encoders.pictures import find_pictures
 from encoders.store import Header, StoreWriter
 
 
 def run_encode(
-    pictures: Sequence[Path],
+    pictures: Mapping[str, Path],
     model: Path,
     store: Path,
     outputs: tuple[str, ...],
@@ -42,8 +41,13 @@ def run_encode(
     console: Console,
     quiet: bool,
 ) -> bool:
-    """Encode into the store; False when some pictures could not be read or the run was interrupted."""
-    found = find_pictures(list(pictures))
+    """Encode pictures (name -> file) into the store; False when some could not be read: they are listed at the end.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C, after saying how much is kept.
+    """
     encoder = Encoder(model, providers=providers, outputs=outputs, threads=threads)
     header = Header(encoder.spec.hash, encoder.spec.description, encoder.shapes, dtype)
     if not quiet:
@@ -51,13 +55,13 @@ def run_encode(
     with StoreWriter(store, header) as writer:
         before = len(writer)
         try:
-            done = _with_bar(writer, encoder, found, batch, console, quiet)
+            done = _with_bar(writer, encoder, pictures, batch, console, quiet)
         except KeyboardInterrupt:
             console.print(
                 f"stopped: {len(writer) - before} new rows are kept in {store}, "
                 f"{len(writer)} in all; the same command continues"
             )
-            return False
+            raise
     if done.done:
         write_json(store / "run.json", _record(done, encoder, batch))
     if not quiet or done.bad:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from captioning.caption import Captioned, caption_files, find_encoder, picture_files
+from captioning.caption import caption_files, find_encoder, picture_files
 from captioning.checkpoint import load_checkpoint
 from captioning.data import load_dataset
 from captioning.decode import beam_search
@@ -36,14 +36,6 @@ def test_one_picture_gives_its_caption_alone(workshop: Workshop, run: Path) -> N
     assert done.out.count("\n") == 1
     assert 0 < len(words) <= 12
     assert set(words) <= set(load_checkpoint(run / "checkpoint.safetensors").vocabulary.words)
-
-
-def test_a_caption_without_words_is_said_to_be_one(
-    workshop: Workshop, run: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    silent = Captioned(Path("x.jpg"), (("", -1.0),))
-    monkeypatch.setattr("captioning.commands.caption_files", lambda *given: iter([silent]))
-    assert caption(run, workshop.pictures(1)[0]).out == "(no words)\n"
 
 
 def test_several_and_folders_give_a_line_each_with_the_name(workshop: Workshop, run: Path, tmp_path: Path) -> None:

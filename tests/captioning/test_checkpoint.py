@@ -1,5 +1,6 @@
 """The checkpoint file: it comes back whole, or not at all and with a reason."""
 
+import hashlib
 import json
 import os
 import pickle
@@ -14,9 +15,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
-from captioning.checkpoint import FORMAT, FeatureSource, load_checkpoint, save_checkpoint
+from captioning.checkpoint import FORMAT, Checkpoint, FeatureSource, load_checkpoint, save_checkpoint
 from captioning.decode import caption_pictures
 from captioning.errors import CaptioningError
 from captioning.train import Trainer
@@ -144,6 +146,38 @@ def test_an_altered_header_is_refused(path: Path, before: bytes, after: bytes) -
         load_checkpoint(path)
 
 
+@pytest.mark.parametrize("where", [0, 0.3, 0.7, -1])
+@pytest.mark.parametrize("bit", [1, 128])
+def test_a_flipped_bit_in_a_tensor_is_refused(path: Path, where: float, bit: int) -> None:
+    data = bytearray(path.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    data[-1 if where == -1 else start + int(where * (len(data) - start))] ^= bit
+    path.write_bytes(data)
+    checkpoint = load_checkpoint(path)
+    assert [part for part in ("model", "last", "optimiser") if is_damaged(checkpoint, part)] in (
+        ["model"],
+        ["optimiser"],
+    )
+
+
+def is_damaged(checkpoint: Checkpoint, part: str) -> bool:
+    try:
+        checkpoint.tensors(part)
+    except CaptioningError as error:
+        return f"{checkpoint.path}: the tensors of {part!r} do not match their hash" in str(error)
+    return False
+
+
+def test_a_checkpoint_of_before_tensors_had_hashes_still_loads(trained: Trainer, path: Path) -> None:
+    with safe_open(path, framework="numpy") as file:
+        header = {k: v for k, v in file.metadata().items() if k not in ("tensor_hashes", "header_hash")}
+    hashed = hashlib.sha256(json.dumps(header, sort_keys=True).encode()).hexdigest()
+    save_file(load_file(path), path, header | {"header_hash": hashed})
+    checkpoint = load_checkpoint(path)
+    assert checkpoint.tensor_hashes == {}
+    assert checkpoint.model().params.flat.tobytes() == trained.best.flat.tobytes()
+
+
 @pytest.mark.parametrize(
     ("metadata", "why"),
     [(None, "of format"), ({"format": "pt"}, "of format.*'pt'"), ({"format": FORMAT}, "does not match its hash")],
@@ -198,6 +232,15 @@ def test_resuming_with_other_data_features_or_recipe_is_refused(trained: Trainer
     with pytest.raises(CaptioningError, match=f"{trained.recipe.hash}.*{changed.hash}"):
         Trainer(changed, data, tiny_features(data), tmp_path, resume=True)
     assert (tmp_path / "checkpoint.safetensors").read_bytes() == before
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_a_cosine_laid_out_for_other_epochs_is_not_resumed(tmp_path: Path, epochs: int) -> None:
+    trained = {"training__schedule": "cosine", "training__epochs": 2}
+    tiny_trainer(tmp_path, **trained).run()
+    with pytest.raises(CaptioningError, match=f"laid out for 2 epochs, not {epochs}"):
+        tiny_trainer(tmp_path, resume=True, **(trained | {"training__epochs": epochs}))
+    assert tiny_trainer(tmp_path, resume=True, **trained).done
 
 
 def test_a_failure_while_writing_leaves_the_old_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

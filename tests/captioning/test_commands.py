@@ -2,6 +2,7 @@
 
 import json
 import resource
+import shutil
 import signal
 import time
 from collections.abc import Callable
@@ -12,7 +13,9 @@ import numpy as np
 import pytest
 
 from captioning.checkpoint import load_checkpoint
+from captioning.data import load_dataset
 from captioning.errors import CaptioningError
+from encoders import Encoder, open_features
 from tests.captioning.workshop import Workshop, captioning, finish, one_error, read_json, start, write_npz
 
 FOREVER = ("--set", "training.epochs=1000000")
@@ -214,6 +217,49 @@ def test_bad_input_is_one_clear_message(workshop: Workshop, tmp_path: Path, case
     for part in expected:
         assert part in message
     assert not (tmp_path / "run" / "checkpoint.safetensors").exists()
+
+
+def test_pictures_that_are_missing_or_damaged_are_listed_and_the_rest_encoded(
+    workshop: Workshop, tmp_path: Path
+) -> None:
+    scenes = tmp_path / "scenes"
+    shutil.copytree(workshop.scenes, scenes)
+    gone, damaged = sorted(load_dataset(scenes).names("train"))[3:5]
+    (scenes / "pictures" / gone).unlink()
+    (scenes / "pictures" / damaged).write_bytes(b"no picture")
+    arguments = ["--data", str(scenes), "--model", str(workshop.encoder), "--store", str(tmp_path / "store")]
+    done = captioning("encode", *arguments, "--output", "features", "--output", "grid")
+    assert done.code == 1
+    assert "2 could not be read" in done.err
+    assert f"{scenes / 'pictures' / gone}: no such file" in done.err
+    assert f"{scenes / 'pictures' / damaged}: not a picture" in done.err
+    stored = open_features(tmp_path / "store")
+    assert len(stored) == 28
+    assert set(stored.outputs) == {"features", "grid"}
+    shutil.copy(workshop.scenes / "pictures" / gone, scenes / "pictures" / gone)
+    shutil.copy(workshop.scenes / "pictures" / damaged, scenes / "pictures" / damaged)
+    assert captioning("encode", *arguments, "--output", "features", "--output", "grid").code == 0
+    assert len(open_features(tmp_path / "store")) == 30
+
+
+def test_ctrl_c_while_encoding_is_130_and_says_what_is_kept(
+    workshop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    batches: list[int] = []
+    encode = Encoder.encode_arrays
+
+    def interrupted(encoder: Encoder, batch: Any) -> Any:
+        batches.append(len(batch))
+        if len(batches) == 3:
+            raise KeyboardInterrupt
+        return encode(encoder, batch)
+
+    monkeypatch.setattr(Encoder, "encode_arrays", interrupted)
+    chosen = ["--model", str(workshop.encoder), "--store", str(tmp_path / "store")]
+    done = captioning("encode", "--data", str(workshop.scenes), *chosen)
+    assert done.code == 130
+    assert f"{sum(batches[:2])} new rows are kept" in done.err
+    assert len(open_features(tmp_path / "store")) == sum(batches[:2])
 
 
 def test_missing_pictures_of_a_dataset_are_said_before_encoding(workshop: Workshop, tmp_path: Path) -> None:

@@ -23,12 +23,13 @@ _PLACES = ("", "on grass", "in the water", "by a tall house", "near a small and 
 
 
 def tiny_recipe(**overrides: Any) -> Recipe:
-    """The default recipe with tiny sizes and no dropout; overrides are written section__key=value."""
+    """The default recipe with tiny sizes, a constant rate and no dropout; overrides are written section__key=value."""
     small = {
         "text__min_count": 1, "embedding__size": 3, "model__hidden": 4, "model__dense": 4,
         "model__picture_dropout": 0.0, "model__word_dropout": 0.0, "model__output_dropout": 0.0,
         "training__pictures_per_batch": 2, "training__epochs": 2, "training__learning_rate": 0.01,
-        "training__early_stopping": "none", "decoding__max_length": 6, "decoding__beam": 2,
+        "training__schedule": "constant", "training__early_stopping": "none",
+        "decoding__max_length": 6, "decoding__beam": 2,
     }  # fmt: skip
     chosen = {key.replace("__", "."): value for key, value in {**small, **overrides}.items()}
     return load_recipe("default").with_overrides(chosen)

@@ -34,6 +34,7 @@ picture_dropout = 0.1
 word_dropout = 0.1
 output_dropout = 0.1
 [training]
+schedule = "constant"
 epochs = 2
 pictures_per_batch = 8
 learning_rate = 0.01
