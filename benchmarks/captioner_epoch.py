@@ -28,13 +28,12 @@ import numpy as np
 
 from benchmarks.torch_captioner import TorchCaptioner
 from captioning import model as model_module
-from captioning.compare import command_line
 from captioning.config import load_recipe, parse_override
 from captioning.data import load_dataset
-from captioning.machine import describe_machine
 from captioning.model import Batch
 from captioning.train import Trainer
 from encoders import open_features
+from rnncore.machine import command_line, describe_machine
 from rnncore.optim import clip_global_norm
 
 BLOCK, PAUSE, PROFILED = 25, 0.1, 60

@@ -10,16 +10,16 @@ from typing import Any
 
 from captioning.caption import caption_files, find_encoder, picture_files
 from captioning.checkpoint import Checkpoint, load_checkpoint
-from captioning.compare import Comparison, command_line, without_captions
+from captioning.compare import Comparison, without_captions
 from captioning.config import Recipe, load_recipe, parse_override
 from captioning.data import Dataset, load_dataset
 from captioning.evaluate import Evaluator, headline
-from captioning.machine import describe_machine
 from captioning.report import terminal_table, write_reports
 from captioning.terminal import err, out, training_bar
 from captioning.train import CHECKPOINT, Report, Trainer
 from encoders import Features, open_features
 from encoders.files import atomic_write, cache_folder
+from rnncore.machine import command_line, describe_machine
 
 
 def load_all(recipe: str, settings: Iterable[str], data: Path, features: Path) -> tuple[Recipe, Dataset, Features]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
@@ -16,10 +14,10 @@ from captioning.corpus import finite_rows
 from captioning.data import FLICKR8K, Dataset
 from captioning.errors import CaptioningError
 from captioning.evaluate import Evaluator, Scorer, scale_rows
-from captioning.machine import describe_machine
 from captioning.train import CHECKPOINT, Report, Trainer
 from encoders import Features
 from rnncore.cells import find_cell
+from rnncore.machine import command_line, describe_machine
 
 #: Table 1 of 'Image Captioning using LSTM and GRU'.
 PAPER = {
@@ -147,9 +145,3 @@ def without_captions(result: Mapping[str, Any]) -> dict[str, Any]:
         decoders = {key: {"metrics": block["metrics"]} for key, block in system["decoders"].items()}
         systems[name] = {**{k: v for k, v in system.items() if k != "per_picture"}, "decoders": decoders}
     return {**result, "systems": systems}
-
-
-def command_line(program: str = "captioning") -> str:
-    """Return the command as a person would type it again, paths cut to their last part."""
-    arguments = [Path(a).name if "/" in a else a for a in sys.argv[1:]]
-    return f"{program} {shlex.join(arguments)}"

@@ -3,11 +3,9 @@
     python examples/adding_problem.py                # 50 steps, LSTM and RNN
     python examples/adding_problem.py --length 150 --steps 6000
 
-Each step shows a number from [0, 1] and a mark; two steps are marked, one in each half, and the target is the sum of
-their numbers. Always to say 1 gives a mean squared error of 1/6 = 0.167: below that a network has remembered.
-
-Source: S. Hochreiter & J. Schmidhuber, Long short-term memory, Neural Computation 9 (1997), section 5.4; numbers from
-[0, 1] and one loss at the end as by Q. Le, N. Jaitly & G. Hinton, arXiv 1504.00941 (2015), section 4.1.
+The problem is `rnncore.tasks.Adding`: each step shows a number from [0, 1] and a mark; two steps are marked, and the
+target is the sum of their numbers. Always to say 1 gives a mean squared error of 1/6 = 0.167: below that a network has
+remembered. Here a network is put together and trained by hand; `python -m rnncore.tasks study adding` compares many.
 """
 
 from __future__ import annotations
@@ -18,18 +16,9 @@ import numpy as np
 
 from rnncore import GRU, LSTM, RNN, Adam, Linear, Params, Recurrent, clip_global_norm
 from rnncore.finite import check_finite
+from rnncore.tasks import Adding
 
 KINDS: dict[str, type[LSTM] | type[GRU] | type[RNN]] = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
-
-
-def problem(rng: np.random.Generator, length: int, batch: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return x (T, B, 2), numbers and marks, and the sums (B, 1)."""
-    x = np.zeros((length, batch, 2), np.float32)
-    x[..., 0] = rng.random((length, batch))
-    columns, half = np.arange(batch), length // 2
-    for first, last in ((0, half), (half, length)):
-        x[rng.integers(first, last, batch), columns, 1] = 1
-    return x, (x[..., 0] * x[..., 1]).sum(0)[:, None]
 
 
 class Adder:
@@ -70,17 +59,22 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--learning-rate", type=float, default=5e-3)
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args(arguments)
-    if options.length < 2:
-        parser.error("--length must be at least 2: there are two numbers to add")
+    try:
+        task = Adding(options.length)
+    except ValueError as error:
+        parser.error(str(error))
 
-    test = problem(np.random.default_rng(options.seed + 1), options.length, 256)
+    test = task.batch(np.random.default_rng(options.seed + 1), 256)
     for kind in options.kinds:
         layer = KINDS[kind](2, options.hidden, seed=options.seed)
         adder, rng = Adder(layer, options.learning_rate, options.seed), np.random.default_rng(options.seed)
         for number in range(1, options.steps + 1):
-            adder.step(number, *problem(rng, options.length, options.batch))
+            batch = task.batch(rng, options.batch)
+            adder.step(number, batch.x, batch.targets)
             if number % max(1, options.steps // 5) == 0:
-                print(f"{kind} after {number} steps: error {adder.error(*test)[0]:.4f} (always 1: 0.1667)")
+                print(
+                    f"{kind} after {number} steps: error {adder.error(test.x, test.targets)[0]:.4f} (always 1: 0.1667)"
+                )
 
 
 if __name__ == "__main__":

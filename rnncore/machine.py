@@ -1,15 +1,18 @@
-"""What arithmetic runs on here: processor, cores, the library under NumPy's products, and what holds it back.
+"""What a figure was measured by and on: command, processor, cores, the library under NumPy's products, versions.
 
 Facts only, as JSON values: no names of hosts or users, no paths. Nothing here raises: what cannot be found is None.
 """
 
 from __future__ import annotations
 
+import importlib.metadata
 import math
 import os
 import platform
+import shlex
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +30,8 @@ VARIABLES = (
     "NPY_DISABLE_CPU_FEATURES",
     "CUDA_VISIBLE_DEVICES",
 )
+#: Those whose versions a figure depends on.
+PACKAGES = ("numpy", "onnxruntime", "pillow", "cupy-cuda13x", "cupy-cuda12x", "torch")
 CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 #: Instruction sets worth naming, widest first, as NumPy before and since 2.4 calls them.
 _VECTORS = (
@@ -39,6 +44,41 @@ _VECTORS = (
     ("SVE", "SVE"),
     ("ASIMD", "NEON"),
 )
+
+
+def describe_machine() -> dict[str, Any]:
+    """Return the machine and the software under a measurement, as JSON values.
+
+    What cannot be found is None (or left out of ``packages``); nothing here raises. Memory is in GiB.
+    """
+    return {
+        "cpu": cpu_model(),
+        "cores": usable_cores(),
+        "memory_gib": memory_gib(),
+        "os": f"{platform.system()} {'.'.join(platform.release().split('.')[:2])}",
+        "python": platform.python_version(),
+        "packages": versions(*PACKAGES),
+        "blas": blas(),
+        "environment": variables(),
+        "gpu": gpu_names(),
+    }
+
+
+def command_line(program: str = "captioning") -> str:
+    """Return the command as a person would type it again, paths cut to their last part."""
+    arguments = [Path(a).name if "/" in a else a for a in sys.argv[1:]]
+    return f"{program} {shlex.join(arguments)}"
+
+
+def versions(*packages: str) -> dict[str, str]:
+    """Return the versions of those packages that are installed."""
+    found = {}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
 
 
 def variables() -> dict[str, str]:
