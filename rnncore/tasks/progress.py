@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from threading import Lock
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
@@ -22,7 +22,11 @@ def progress(runs: int, finished: int, quiet: bool) -> Iterator[Watch]:
     """Show how many of the runs are finished and the steps of those on their way; yields what is told of them."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), Remaining())
     with Progress(*columns, console=err, transient=True, disable=quiet or not err.is_terminal) as bars:
-        everything, tasks, lock = bars.add_task("runs", total=runs, completed=finished), dict[str, TaskID](), Lock()
+        everything, tasks, lock = (
+            bars.add_task("runs", total=runs, completed=finished),
+            dict[str, TaskID](),
+            threading.Lock(),
+        )
         done = finished
 
         def watch(run: Run, step: int) -> None:
