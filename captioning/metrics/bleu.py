@@ -10,10 +10,15 @@ picture the reference closest in length (the shorter of two equally close), as C
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
 
 from captioning.metrics.ngrams import MAX_N, Gram, ngram_counts
 
 Tokens = Sequence[str]
+Floats = np.ndarray[Any, np.dtype[np.float64]]
+COUNTS = 2 * MAX_N + 2
 METHOD1_EPSILON = 0.1
 
 
@@ -23,29 +28,30 @@ def corpus_bleu(pairs: Iterable[tuple[Tokens, Sequence[Tokens]]]) -> tuple[float
     Counts are summed over the corpus before they are divided. Where no n-gram of some order matches,
     BLEU of that order and above is exactly 0 (COCO's code adds 1e-15 there).
     """
-    matched, possible = [0] * MAX_N, [0] * MAX_N
-    length = closest = 0
-    for candidate, references in pairs:
-        counts = [ngram_counts(reference) for reference in references]
-        for n, matches in enumerate(clipped_matches(ngram_counts(candidate), counts)):
-            matched[n] += matches
-            possible[n] += possible_matches(len(candidate), n + 1)
-        length += len(candidate)
-        closest += closest_length(len(candidate), [len(reference) for reference in references])
-    return bleu_from_counts(matched, possible, length, closest)
-
-
-def bleu_from_counts(matched: Sequence[int], possible: Sequence[int], length: int, closest: int) -> tuple[float, ...]:
-    """BLEU-1 to BLEU-4 of summed counts: matched and possible n-grams, candidates' and references' length."""
-    if not length:
-        return (0.0,) * MAX_N
-    penalty = brevity_penalty(length, closest)
-    scores = []
-    log_sum = 0.0
-    for n in range(MAX_N):
-        log_sum += math.log(matched[n] / possible[n]) if matched[n] else -math.inf
-        scores.append(penalty * math.exp(log_sum / (n + 1)))
+    scores: list[float] = bleu_from_counts(bleu_counts(pairs).sum(axis=0)).tolist()
     return tuple(scores)
+
+
+def bleu_counts(pairs: Iterable[tuple[Tokens, Sequence[Tokens]]]) -> Floats:
+    """What each pair adds to a corpus: matched and possible n-grams of each order, own and closest length; (n, 10)."""
+    rows = []
+    for candidate, references in pairs:
+        matched = clipped_matches(ngram_counts(candidate), [ngram_counts(reference) for reference in references])
+        possible = [possible_matches(len(candidate), n) for n in range(1, MAX_N + 1)]
+        closest = closest_length(len(candidate), [len(reference) for reference in references])
+        rows.append([*matched, *possible, len(candidate), closest])
+    return np.array(rows, np.float64).reshape(-1, COUNTS)
+
+
+def bleu_from_counts(counts: Floats) -> Floats:
+    """BLEU-1 to BLEU-4 (..., 4) of summed counts (..., 10) as `bleu_counts` gives them."""
+    matched, possible, lengths = counts[..., :MAX_N], counts[..., MAX_N : 2 * MAX_N], counts[..., 2 * MAX_N :]
+    with np.errstate(divide="ignore"):
+        logs = np.log(matched / np.maximum(possible, 1))
+    means = np.cumsum(logs, axis=-1) / np.arange(1, MAX_N + 1)
+    length, closest = np.maximum(lengths[..., :1], 1), lengths[..., 1:]
+    scores: Floats = np.exp(means + np.minimum(1 - closest / length, 0))
+    return scores
 
 
 def sentence_bleu(candidate: Tokens, references: Sequence[Tokens]) -> list[tuple[float, float]]:

@@ -10,9 +10,9 @@ from collections.abc import Mapping, Sequence
 from statistics import fmean
 
 from captioning.errors import CaptioningError
-from captioning.metrics.bleu import corpus_bleu, sentence_bleu
-from captioning.metrics.cider import CiderD
-from captioning.metrics.rouge import rouge_l, rouge_l_f1
+from captioning.metrics.bleu import sentence_bleu
+from captioning.metrics.rouge import rouge_l_f1
+from captioning.metrics.statistics import coco_statistics
 
 Tokens = Sequence[str]
 Candidates = Mapping[str, Tokens]
@@ -44,11 +44,9 @@ def evaluate(candidates: Candidates, references: References) -> Scores:
 
 def coco_scores(candidates: Candidates, references: References) -> dict[str, float]:
     """BLEU-1..4, ROUGE-L and CIDEr-D by COCO's definitions, times 100."""
-    pairs = [(words, references[name]) for name, words in candidates.items()]
-    scores = {f"BLEU-{n}": 100 * score for n, score in enumerate(corpus_bleu(pairs), start=1)}
-    scores["ROUGE-L"] = 100 * fmean(rouge_l(words, own) for words, own in pairs)
-    scores["CIDEr-D"] = 100 * CiderD(references).mean(candidates)
-    return scores
+    if not candidates:
+        raise CaptioningError("there is nothing to score: no candidate captions")
+    return coco_statistics(candidates, references).scores()
 
 
 def paper_scores(candidates: Candidates, references: References) -> Scores:

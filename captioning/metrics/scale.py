@@ -4,6 +4,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from statistics import fmean
 
+import numpy as np
+
 from captioning.errors import CaptioningError
 from captioning.metrics.bleu import bleu_from_counts, closest_length, possible_matches
 from captioning.metrics.ngrams import MAX_N, Gram, ngram_counts
@@ -26,19 +28,20 @@ def best_constant_caption(captions: Iterable[Tokens], references: References) ->
     lengths = [[len(words) for words in own] for own in references.values()]
     closest: dict[int, int] = {}
 
-    def score(words: tuple[str, ...]) -> float:
+    def counts(words: tuple[str, ...]) -> list[int]:
         if len(words) not in closest:
             closest[len(words)] = sum(closest_length(len(words), own) for own in lengths)
         matched = [0] * MAX_N
         for gram, count in ngram_counts(words).items():
             matched[len(gram) - 1] += sum(holders[gram, k] for k in range(1, count + 1))
         possible = [possible_matches(len(words), n) * len(references) for n in range(1, MAX_N + 1)]
-        return bleu_from_counts(matched, possible, len(words) * len(references), closest[len(words)])[-1]
+        return [*matched, *possible, len(words) * len(references), closest[len(words)]]
 
     unique = sorted({tuple(words) for words in captions})
     if not unique or not references:
         raise CaptioningError("the best constant caption needs captions to choose from, and references")
-    return max(unique, key=score)
+    scores = bleu_from_counts(np.array([counts(words) for words in unique], np.float64))[:, -1]
+    return unique[int(scores.argmax())]
 
 
 def human_row(references: References) -> Scores:
