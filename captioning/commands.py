@@ -13,7 +13,8 @@ from captioning.checkpoint import Checkpoint, load_checkpoint
 from captioning.compare import Comparison, without_captions
 from captioning.config import Recipe, load_recipe, parse_override
 from captioning.data import Dataset, load_dataset
-from captioning.evaluate import Evaluator, headline
+from captioning.evaluate import Evaluator, about_further, further_line, headline
+from captioning.metrics.meteor import meteor_label
 from captioning.report import terminal_table, write_reports
 from captioning.terminal import err, out, training_bar
 from captioning.train import CHECKPOINT, Report, Trainer
@@ -58,9 +59,17 @@ def run_evaluate(checkpoint: Path, data: Path, features: Path, split: str, json_
     out.print(f"loss {report['loss']:.4f} nats a word")
     for name, block in report["decoders"].items():
         out.print(f"{name}: {headline(block['metrics'])}")
+        ranges = "  ".join(f"{low:.1f} to {high:.1f}" for low, high in block["intervals"].values())
+        out.print(f"  95 % of samples of the pictures: {ranges}")
+        out.print(f"  {further_line(block['further'])}")
+    out.print(f"METEOR {meteor_label()}")
     if json_file is not None:
         about = {"command": command_line(), "machine": describe_machine(), "split": split}
-        about |= {"recipe": stored.recipe.to_dict(), "features": stored.features.description}
+        about |= {
+            "recipe": stored.recipe.to_dict(),
+            "features": stored.features.description,
+            "further": about_further(),
+        }
         save_json({**about, **report}, json_file)
 
 

@@ -142,6 +142,10 @@ def without_captions(result: Mapping[str, Any]) -> dict[str, Any]:
     """Return a result without the captions and scores of single pictures: small enough to be kept and read."""
     systems = {}
     for name, system in result["systems"].items():
-        decoders = {key: {"metrics": block["metrics"]} for key, block in system["decoders"].items()}
+        decoders = {key: _figures(block) for key, block in system["decoders"].items()}
         systems[name] = {**{k: v for k, v in system.items() if k != "per_picture"}, "decoders": decoders}
     return {**result, "systems": systems}
+
+
+def _figures(block: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in block.items() if key != "captions"}

@@ -14,6 +14,10 @@ from captioning.corpus import Split, build_split, cleaning_of, mean_loss
 from captioning.data import Dataset
 from captioning.decode import caption_pictures
 from captioning.metrics import COCO, PROTOCOLS, CiderD, best_constant_caption, constant_row, evaluate, human_row
+from captioning.metrics.diversity import DIVERSITY, Diversity
+from captioning.metrics.meteor import meteor, meteor_label
+from captioning.metrics.significance import intervals
+from captioning.metrics.statistics import Statistics, coco_statistics
 from captioning.model import Captioner
 from captioning.text import SCORING, Cleaning, clean
 from encoders import Features
@@ -42,6 +46,8 @@ class Scorer:
         self._sets = {"": (SCORING, dataset.references(split))}
         if self.own != SCORING:
             self._sets[WITHOUT_A] = (self.own, dataset.references(split, self.own))
+        # Novel is what no training caption says; a recipe that drops 'a' is held to captions cleaned as it cleans.
+        self._diversity = Diversity(clean(caption, self.own) for _, caption in dataset.pairs("train"))
 
     @property
     def protocols(self) -> dict[str, str]:
@@ -63,6 +69,15 @@ class Scorer:
     def human(self) -> Scores:
         """Return the metrics of each reference against the others, for pictures that have at least two."""
         return self._merged(lambda _, own: human_row({name: some for name, some in own.items() if len(some) >= 2}))
+
+    def statistics(self, captions: Mapping[str, str]) -> Statistics:
+        """Return what each picture adds to COCO's metrics, one-letter words kept: for intervals and paired tests."""
+        return coco_statistics({name: clean(text, SCORING) for name, text in captions.items()}, self.references)
+
+    def further(self, captions: Mapping[str, str]) -> dict[str, float | None]:
+        """Return METEOR (None where it cannot be measured), distinct and novel captions, words used and length."""
+        said = {name: clean(text, SCORING) for name, text in captions.items()}
+        return {"METEOR": meteor(said, self.references), **self._diversity.scores(said)}
 
     def per_picture(self, captions: Mapping[str, str]) -> dict[str, dict[str, float]]:
         """Return each picture's CIDEr-D, COCO's, times 100."""
@@ -121,7 +136,12 @@ class Evaluator:
         decoders, captions = {}, {}
         for name, decoding in self.decoders().items():
             captions = self.captions(decoding)
-            decoders[name] = {"metrics": self.scorer.score(captions), "captions": captions}
+            decoders[name] = {
+                "metrics": self.scorer.score(captions),
+                "intervals": intervals(self.scorer.statistics(captions)),
+                "further": self.scorer.further(captions),
+                "captions": captions,
+            }
         return {"loss": self.loss(), "decoders": decoders, "per_picture": self.scorer.per_picture(captions)}
 
 
@@ -149,6 +169,18 @@ def scale_rows(dataset: Dataset, scorer: Scorer) -> dict[str, dict[str, Any]]:
     return rows
 
 
+def about_further() -> dict[str, str]:
+    """Return what each figure of `Scorer.further` is, for people."""
+    return {"METEOR": meteor_label(), **DIVERSITY}
+
+
 def headline(scores: Scores) -> str:
     """Return COCO's metrics in one line for the terminal."""
     return "  ".join(f"{name} {value:.1f}" for name, value in scores[COCO].items())
+
+
+def further_line(further: Mapping[str, float | None]) -> str:
+    """Return the figures beside COCO's in one line; one that was not measured is left out."""
+    formats = {"words used": "{:.0f}", "distinct": "{:.1f} %", "novel": "{:.1f} %"}
+    known = {name: value for name, value in further.items() if value is not None}
+    return "  ".join(f"{name} {formats.get(name, '{:.1f}').format(value)}" for name, value in known.items())

@@ -102,7 +102,8 @@ def test_the_figures_to_be_kept_hold_no_single_pictures(compared: tuple[Path, Ou
     assert kept == without_captions(result)
     for name, system in kept["systems"].items():
         for decoder, block in system["decoders"].items():
-            assert block == {"metrics": result["systems"][name]["decoders"][decoder]["metrics"]}
+            whole = result["systems"][name]["decoders"][decoder]
+            assert block == {key: whole[key] for key in ("metrics", "intervals", "further")}
     assert "per_picture" in result["systems"]["GRU"], "the whole result must stay as it was"
 
 

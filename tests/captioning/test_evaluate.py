@@ -10,8 +10,19 @@ from captioning.checkpoint import load_checkpoint
 from captioning.config import Decoding
 from captioning.corpus import build_vocabulary
 from captioning.data import Dataset, load_dataset
-from captioning.evaluate import WITHOUT_A, Evaluator, Scorer, decoder_name, derangement, headline, scale_rows
+from captioning.evaluate import (
+    WITHOUT_A,
+    Evaluator,
+    Scorer,
+    decoder_name,
+    derangement,
+    further_line,
+    headline,
+    scale_rows,
+)
 from captioning.metrics import COCO, PROTOCOLS
+from captioning.metrics.diversity import DIVERSITY
+from captioning.metrics.meteor import meteor_label
 from captioning.text import SCORING, clean
 from encoders import Features, open_features
 from tests.captioning.tiny import tiny_dataset, tiny_recipe
@@ -44,6 +55,12 @@ def test_the_figures_are_said_and_kept(workshop: Workshop, run: Path, tmp_path: 
         assert set(block["captions"]) == set(load_dataset(workshop.scenes).names("test"))
         assert f"{name}: {headline(block['metrics'])}" in done.out
         assert set(block["metrics"]) == set(PROTOCOLS)
+        for metric, (low, high) in block["intervals"].items():
+            assert low <= block["metrics"][COCO][metric] <= high
+        assert set(block["further"]) == {"METEOR", *DIVERSITY}
+        assert further_line(block["further"]) in done.out
+    assert f"METEOR {meteor_label()}" in done.out
+    assert figures["further"]["METEOR"] == meteor_label()
     assert set(figures["per_picture"]) == set(load_dataset(workshop.scenes).names("test"))
 
 
@@ -116,6 +133,20 @@ def test_the_score_of_a_picture_is_its_share_of_the_whole(workshop: Workshop) ->
     captions = without_a(load_dataset(workshop.scenes))
     each = [values["CIDEr-D"] for values in scorer.per_picture(captions).values()]
     assert np.mean(each) == pytest.approx(scorer.score(captions)[COCO]["CIDEr-D"])
+
+
+def test_what_is_novel_is_what_no_training_caption_says_under_either_cleaning(workshop: Workshop) -> None:
+    dataset = load_dataset(workshop.scenes)
+    seen = clean(dataset.captions[dataset.names("train")[0]][0], SCORING)
+    for kept in (True, False):
+        scorer = Scorer(dataset, "test", tiny_recipe(text__keep_one_letter=kept))
+        said = dict.fromkeys(dataset.names("test"), " ".join(w for w in seen if kept or len(w) > 1))
+        assert scorer.further(said)["novel"] == 0
+        said[dataset.names("test")[0]] = "xylophones zigzag"
+        found = scorer.further(said)
+        assert found["novel"] == pytest.approx(100 / 3)
+        assert found["distinct"] == pytest.approx(200 / 3)
+    assert further_line({"METEOR": None, "novel": 3.25, "words used": 7}) == "novel 3.2 %  words used 7"
 
 
 @pytest.mark.parametrize("n", range(2, 51))
