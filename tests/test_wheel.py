@@ -55,6 +55,7 @@ def test_the_wheel_has_every_module_and_the_data_beside_them(wheel: list[str]) -
     wanted = [f for package in PACKAGES for f in (ROOT / package).rglob("*.py")]
     data = ("recipes/*.toml", "report/*.html", "report/*.css", "report/*.js")
     wanted += [f for pattern in data for f in (ROOT / "captioning").glob(pattern)]
+    wanted += [f for ending in ("html", "css", "js") for f in (ROOT / "rnncore" / "study" / "page").glob(f"*.{ending}")]
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()
     names = {f.relative_to(ROOT).as_posix() for f in wanted} & set(tracked.split("\0"))
     names |= {f"{package}/py.typed" for package in PACKAGES}
