@@ -70,9 +70,9 @@ def caption_files(
     decoding = decoding if beam is None else replace(decoding, beam=beam)
     for path in files:
         try:
-            features = encoder.encode_files([path])["features"]
+            made = encoder.encode_files([path])
         except PictureError as error:
             yield Captioned(path, error=str(error))
             continue
-        (found,) = beam_search(model, model.prepare(features), vocabulary, decoding)
+        (found,) = beam_search(model, model.prepare(made["features"], made.get("grid")), vocabulary, decoding)
         yield Captioned(path, tuple((vocabulary.decode(h.words), h.log_probability) for h in found))

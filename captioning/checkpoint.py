@@ -33,22 +33,31 @@ class FeatureSource:
     """Where the features of a model came from: what is refused when it does not match.
 
     hash : of the encoder, or of the file, that made them. made_by : of the encoder whose new rows fit beside them.
+    size : numbers in a vector. grid : (C, rows, columns) of the grid, where the model has attention.
     """
 
     hash: str
     description: str
     size: int
     made_by: str | None = None
+    grid: tuple[int, ...] | None = None
 
 
-def source_of(features: Features) -> FeatureSource:
-    """Return what a checkpoint remembers of its features, which must be one vector a picture."""
+def source_of(features: Features, recipe: Recipe) -> FeatureSource:
+    """Return what a checkpoint remembers of its features: one vector a picture, and the grid if the recipe looks at it.
+
+    Raises
+    ------
+    CaptioningError
+        If the features have no vectors, or not the grid that attention needs.
+    """
     shape = features.outputs.get("features", ())
     if len(shape) != 1:
         raise CaptioningError(
             f"a captioner needs an output 'features' of one vector a picture; these features have {features.outputs}"
         )
-    return FeatureSource(features.encoder, features.description, shape[0], features.made_by)
+    grid = features.outputs.get("grid") if recipe.model.attention != "none" else None
+    return FeatureSource(features.encoder, features.description, shape[0], features.made_by, grid)
 
 
 @dataclass
@@ -73,7 +82,12 @@ class Checkpoint:
         """Return the model with its best parameters."""
         try:
             return Captioner(
-                self.recipe, len(self.vocabulary), self.features.size, device=device, tensors=self.tensors("model")
+                self.recipe,
+                len(self.vocabulary),
+                self.features.size,
+                device=device,
+                tensors=self.tensors("model"),
+                grid=self.features.grid,
             )
         except (CaptioningError, ValueError) as error:
             raise CaptioningError(f"{self.path}: {error}") from error
@@ -148,9 +162,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     recipe = json.loads(header["recipe"])
     progress = json.loads(header["progress"])
     return Checkpoint(
-        Recipe.from_dict(recipe.pop("name"), recipe),
+        Recipe.from_dict(recipe.pop("name"), recipe, older=True),
         Vocabulary.from_json(header["vocabulary"]),
-        FeatureSource(**json.loads(header["features"])),
+        _source(json.loads(header["features"])),
         progress["best_epoch"],
         progress["history"],
         progress["state"],
@@ -168,6 +182,11 @@ def _hash_tensors(tensors: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]
         digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
         digest.update(tensor)
     return {part: digest.hexdigest() for part, digest in found.items()}
+
+
+def _source(kept: dict[str, Any]) -> FeatureSource:
+    grid = kept.pop("grid", None)
+    return FeatureSource(**kept, grid=None if grid is None else tuple(grid))
 
 
 def _hash(header: Mapping[str, str]) -> str:

@@ -9,14 +9,16 @@ from typing import Any
 
 import numpy as np
 
+from captioning.batch import Batch, Pictures
 from captioning.config import Recipe
 from captioning.data import Dataset
 from captioning.errors import CaptioningError
-from captioning.model import Batch, Captioner
+from captioning.grid import Grids
+from captioning.model import Captioner
 from captioning.text import Cleaning, clean
 from captioning.vocabulary import Vocabulary
 from encoders import Features
-from rnncore.array import Array, array_module
+from rnncore.array import array_module
 from rnncore.packing import Packing
 
 # Pictures in a batch when only the loss is wanted.
@@ -40,13 +42,13 @@ def build_vocabulary(dataset: Dataset, recipe: Recipe) -> Vocabulary:
 class Split:
     """One split, with C captions of n pictures.
 
-    names : the n pictures. features : (n, F) prepared by the model.
+    names : the n pictures. features : these, prepared by the model.
     ids : (C, L) word numbers with both markers, padded. lengths : (C,) how many of them are real.
     of_picture : for each picture, where its captions are among the C.
     """
 
     names: tuple[str, ...]
-    features: Array
+    features: Pictures
     ids: Integers
     lengths: Integers
     of_picture: tuple[Integers, ...]
@@ -68,9 +70,10 @@ class Split:
         """Return the given captions as one batch."""
         captions = captions[np.argsort(-self.lengths[captions], kind="stable")]
         packing = Packing(self.lengths[captions] - 1)
-        ids, xp = self.ids[captions], array_module(self.features)
+        ids, xp = self.ids[captions], array_module(self.features.vectors)
         inputs, targets = (xp.asarray(packing.gather(ids, first)) for first in (0, 1))
-        return Batch(self.features[xp.asarray(self.picture[captions])], inputs, targets, packing)
+        pictures, owner = np.unique(self.picture[captions], return_inverse=True)
+        return Batch(self.features[xp.asarray(pictures)], xp.asarray(owner), inputs, targets, packing)
 
     def count_batches(self, pictures_per_batch: int) -> int:
         """Return how many batches `batches` yields."""
@@ -90,7 +93,6 @@ def build_split(
         If the features hold NaN or infinity.
     """
     names, cleaning = dataset.names(split), cleaning_of(recipe)
-    rows = finite_rows(features, names)
     encoded, owner = [], []
     for k, name in enumerate(names):
         for caption in dataset.captions[name]:
@@ -103,7 +105,7 @@ def build_split(
     picture = np.array(owner, np.intp)
     starts = np.searchsorted(picture, np.arange(len(names) + 1))
     of_picture = tuple(np.arange(a, b) for a, b in pairwise(starts))
-    return Split(names, model.prepare(rows), ids, lengths, of_picture, picture)
+    return Split(names, model.prepare(*rows_of(features, names, model)), ids, lengths, of_picture, picture)
 
 
 def finite_rows(features: Features, names: tuple[str, ...]) -> np.ndarray[Any, Any]:
@@ -113,6 +115,25 @@ def finite_rows(features: Features, names: tuple[str, ...]) -> np.ndarray[Any, A
     if wrong:
         raise CaptioningError(f"{len(wrong)} pictures have NaN or infinite features, such as {wrong[0]}; encode again")
     return rows
+
+
+@dataclass(frozen=True)
+class _Grids:
+    """The grids of some pictures, read a slice at a time."""
+
+    features: Features
+    names: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, some: slice) -> np.ndarray[Any, Any]:
+        return self.features.rows(self.names[some], "grid")
+
+
+def rows_of(features: Features, names: tuple[str, ...], model: Captioner) -> tuple[np.ndarray[Any, Any], Grids | None]:
+    """Return the vectors of pictures, (n, F), and their grids, (n, C, rows, columns), where the model looks at them."""
+    return finite_rows(features, names), None if model.parts.grid is None else _Grids(features, names)
 
 
 def mean_loss(model: Captioner, split: Split) -> float:

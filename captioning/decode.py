@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from captioning.batch import Pictures, State
 from captioning.config import Decoding
-from captioning.model import Captioner, State
+from captioning.model import Captioner
 from captioning.vocabulary import Vocabulary
 from rnncore.array import Array, array_module, to_host
 
@@ -34,7 +35,7 @@ class Hypothesis:
 
 
 def beam_search(
-    model: Captioner, features: Array, vocabulary: Vocabulary, decoding: Decoding
+    model: Captioner, features: Pictures, vocabulary: Vocabulary, decoding: Decoding
 ) -> list[list[Hypothesis]]:
     """Return the `decoding.beam` best captions of each picture, best first.
 
@@ -42,7 +43,7 @@ def beam_search(
     when all that are left are finished, or at `decoding.max_length` words. Padding, start and unknown are never
     emitted, nor is the end as the first word: a caption has words, however little the model has learnt.
 
-    features : prepared features (n, F).
+    features : of n pictures, prepared.
     """
     out: list[list[Hypothesis]] = []
     for first in range(0, len(features), _TOGETHER):
@@ -51,9 +52,9 @@ def beam_search(
 
 
 def caption_pictures(
-    model: Captioner, names: Sequence[str], features: Array, vocabulary: Vocabulary, decoding: Decoding
+    model: Captioner, names: Sequence[str], features: Pictures, vocabulary: Vocabulary, decoding: Decoding
 ) -> dict[str, str]:
-    """Return the best caption of each picture by name; features (n, F) are prepared."""
+    """Return the best caption of each picture by name; features are prepared."""
     found = beam_search(model, features, vocabulary, decoding)
     return {name: vocabulary.decode(best[0].words) for name, best in zip(names, found, strict=True)}
 
@@ -61,7 +62,7 @@ def caption_pictures(
 class _Beams:
     """The hypotheses of some pictures: P pictures, K hypotheses each, row k of picture p at p·K + k."""
 
-    def __init__(self, model: Captioner, features: Array, vocabulary: Vocabulary, decoding: Decoding) -> None:
+    def __init__(self, model: Captioner, features: Pictures, vocabulary: Vocabulary, decoding: Decoding) -> None:
         self.model, self.vocabulary, self.decoding = model, vocabulary, decoding
         P, K = len(features), decoding.beam
         self.words = np.full((P, K, decoding.max_length + 1), vocabulary.end, np.intp)

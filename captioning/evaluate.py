@@ -109,7 +109,7 @@ class Evaluator:
     @classmethod
     def of(cls, checkpoint: Checkpoint, dataset: Dataset, features: Features, split: str, device: str) -> Evaluator:
         """Build the model and its split; features that are not the model's own are refused, both hashes named."""
-        checkpoint.refuse_features(source_of(features))
+        checkpoint.refuse_features(source_of(features, checkpoint.recipe))
         model = checkpoint.model(device)
         arrays = build_split(dataset, split, checkpoint.recipe, checkpoint.vocabulary, features, model)
         return cls(checkpoint, model, arrays, Scorer(dataset, split, checkpoint.recipe))

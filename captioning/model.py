@@ -1,8 +1,8 @@
-"""The merge model: the picture meets the sentence after the recurrent network (Tanti et al. 2018, figure 2b).
+"""The captioner: a picture, a recurrent network and a vocabulary, put together as a recipe says.
 
-    picture (2048) -> dropout -> Linear, ReLU --------+
-                                                      add -> Linear, ReLU -> dropout -> Linear -> softmax
-    words -> Embedding -> dropout -> LSTM or GRU -----+
+    picture (F) -> dropout -> Linear -------------------------+ enters in one of several places: captioning.entry
+    grid (L, P) -> Linear, ReLU -> dropout -> attention ------+
+    words (E) -> dropout --------------------------------> network -> Linear -> dropout -> Linear -> softmax
 
 The network runs once over a caption and predicts a word at every step. All rows are packed: nothing is computed for
 padding, in the vocabulary's softmax least of all. Forward and backward are written out side by side.
@@ -10,56 +10,35 @@ padding, in the vocabulary's softmax least of all. Forward and backward are writ
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import DTypeLike
 
+from captioning.batch import Batch, Pictures, State
 from captioning.config import Recipe
 from captioning.errors import CaptioningError
-from rnncore import sequence
+from captioning.grid import Grids, Look
+from captioning.network import Network, Steps, held_mask
+from captioning.parts import Parts
 from rnncore.array import Array, Workspace, module_for
-from rnncore.cells import find_cell
-from rnncore.layers import Dropout, Embedding, Linear, relu, relu_backward
+from rnncore.layers import Dropout
 from rnncore.losses import log_softmax, softmax_cross_entropy
 from rnncore.packing import Packing
-from rnncore.params import Params, Shapes, join
-from rnncore.trace import Trace
+from rnncore.params import Params, join
 
-
-@dataclass(frozen=True)
-class Batch:
-    """Captions as the model trains on them, N = sum of their lengths without the last word.
-
-    features (B, F) prepared by `Captioner.prepare`, one row a caption; inputs and targets (N,) word numbers, packed:
-    the word at each step, and the one after it.
-    """
-
-    features: Array
-    inputs: Array
-    targets: Array
-    packing: Packing
-
-
-class State(NamedTuple):
-    """Where the decoding of some captions stands: the pictures (B, H) and the cell's states (B, H) each."""
-
-    picture: Array
-    cell: tuple[Array, ...]
-
-    def select(self, rows: Array) -> State:
-        """Return the state of the captions `rows`, which may repeat: beam search goes on from these."""
-        return State(self.picture[rows], tuple(s[rows] for s in self.cell))
+#: From the logits (N, V), which it may overwrite, to a loss and its gradient (N, V).
+Objective = Callable[[Array], tuple[float, Array]]
 
 
 class _Activations(NamedTuple):
-    """What the backward pass needs of the forward pass, beside the trace."""
+    """What the backward pass needs of the forward pass, beside the traces."""
 
-    features: Array
+    vectors: Array
     picture: Array
-    embedded_mask: Array | None
+    look: Look | None
+    words_mask: Array | None
     merged: Array
     dense: Array
     hidden: Array
@@ -72,8 +51,9 @@ class Captioner:
 
     Parameters
     ----------
-    recipe : sizes, cell, dropout rates, and the seed of parameters and dropout.
-    words : size of the vocabulary. features : numbers a picture.
+    recipe : parts, sizes, cell, dropout rates, and the seed of parameters and dropout.
+    words : size of the vocabulary. features : numbers in a picture's vector.
+    grid : (C, rows, columns) of a picture's grid, for attention.
     vectors : (words, size) first values of the embedding; needed if the recipe says 'glove'.
     dtype : float32, or float64 for gradient checks.
     device : 'cpu' or 'cuda'.
@@ -82,7 +62,8 @@ class Captioner:
     Attributes
     ----------
     params, grads : all that is trained, and its gradients, one flat buffer each.
-    constants : what is not: a frozen embedding, and the mean and deviation of the features.
+    constants : what is not: a frozen embedding, the mean and deviation of the features, the grid's components.
+    network : the recurrent layers, with their traces.
     """
 
     def __init__(
@@ -94,47 +75,32 @@ class Captioner:
         dtype: DTypeLike = np.float32,
         device: str = "cpu",
         tensors: Mapping[str, np.ndarray[Any, Any]] | None = None,
+        grid: tuple[int, int, int] | None = None,
     ) -> None:
-        model, size, seed = recipe.model, recipe.embedding.size, recipe.training.seed
-        self.xp = module_for(device)
-        self.cell = find_cell(model.cell)
-        self.picture = Linear(features, model.hidden)
-        self.embedding = Embedding(words, size, padding=0)
-        self.dense = Linear(model.hidden, model.dense)
-        self.words = Linear(model.dense, words)
-        rates = (model.picture_dropout, model.word_dropout, model.output_dropout)
-        self.dropout = tuple(Dropout(rate, seed=3 * seed + k) for k, rate in enumerate(rates))
-        self.trains_embedding = recipe.embedding.train
-
-        parts: dict[str, Shapes] = {"picture": self.picture.shapes(), "rnn": self.cell.shapes(size, model.hidden)}
-        parts |= {"dense": self.dense.shapes(), "words": self.words.shapes()}
-        fixed: dict[str, Shapes] = {"picture": {"mean": (features,), "deviation": (features,)}}
-        (parts if self.trains_embedding else fixed)["embedding"] = self.embedding.shapes()
-        self.params = Params(join(parts), dtype, self.xp)
-        self.constants = Params(join(fixed), dtype, self.xp)
+        self.recipe, self.xp = recipe, module_for(device)
+        self.parts = parts = Parts(recipe, words, features, grid)
+        self.params = Params(join(parts.trained()), dtype, self.xp)
+        self.constants = Params(join(parts.constant()), dtype, self.xp)
         self.grads = self.params.like()
         if tensors is None:
-            self._initialise(seed, vectors, glove=recipe.embedding.vectors == "glove")
+            parts.initialise(self.params, self.constants)
+            self._take_vectors(vectors)
         else:
             self._assign(tensors)
-        self._p = {part: {**self.params.scope(part), **self.constants.scope(part)} for part in (*parts, *fixed)}
-        self._g = {part: self.grads.scope(part) for part in parts}
+        names = {name.partition(".")[0] for name in (*self.params, *self.constants)}
+        self._p = {part: {**self.params.scope(part), **self.constants.scope(part)} for part in names}
+        self._g = {part: self.grads.scope(part) for part in names}
+        model, seed = recipe.model, recipe.training.seed
+        weights, gradients = ([home[name] for name in parts.layers] for home in (self._p, self._g))
+        self.network = Network(parts.cells, weights, gradients, model, seed)
+        rates = {"picture": model.picture_dropout, "words": model.word_dropout, "output": model.output_dropout}
+        rates |= {"grid": model.picture_dropout} if parts.grid else {}
+        self.dropout = {place: Dropout(rate, 3 * seed + k) for k, (place, rate) in enumerate(rates.items())}
         self._memory = Workspace(dtype, self.xp)
-        self._stepper = sequence.Stepper(self.cell, self._p["rnn"])
-        self.trace: Trace | None = None
 
-    def _initialise(self, seed: int, vectors: np.ndarray[Any, Any] | None, glove: bool) -> None:
-        """Each part draws from a generator of its own, so that two cells start from equal other parts."""
-        makers: dict[str, Any] = {"picture": self.picture, "embedding": self.embedding, "rnn": self.cell}
-        makers |= {"dense": self.dense, "words": self.words}
-        for home in (self.params, self.constants):
-            for k, (part, maker) in enumerate(makers.items()):
-                rng = np.random.default_rng([seed, k])
-                for name, fill in maker.initialisers().items():
-                    if (view := home.get(f"{part}.{name}")) is not None:
-                        view[...] = self.xp.asarray(fill(rng, view.shape))
-        self.constants["picture.deviation"][...] = 1
-        if not glove:
+    def _take_vectors(self, vectors: np.ndarray[Any, Any] | None) -> None:
+        """Begin with given word vectors, where the recipe asks for them."""
+        if self.recipe.embedding.vectors != "glove":
             return
         table = self.params.get("embedding.E", self.constants.get("embedding.E"))
         if vectors is None or vectors.shape != table.shape:
@@ -153,93 +119,160 @@ class Captioner:
 
     def parameter_counts(self) -> dict[str, int]:
         """Return how many parameters each part has, a frozen embedding among them, and the 'total'."""
-        counts = {part: sum(int(a.size) for a in self._p[part].values()) for part in self._p}
-        counts["picture"] -= self.constants["picture.mean"].size * 2
+        counts: dict[str, int] = {}
+        for name, array in {**self.params, **self.constants}.items():
+            part = name.partition(".")[0]
+            fitted = name in self.constants and part != "embedding"
+            counts[part] = counts.get(part, 0) + (0 if fitted else int(array.size))
         return counts | {"total": sum(counts.values())}
 
-    def standardise(self, features: np.ndarray[Any, Any]) -> None:
-        """Take the mean and deviation of each feature over the training pictures (n, F)."""
-        self.constants["picture.mean"][...] = self.xp.asarray(features.mean(0))
-        deviation = features.std(0)
-        self.constants["picture.deviation"][...] = self.xp.asarray(np.where(deviation > 0, deviation, 1))
+    def fit(self, vectors: np.ndarray[Any, Any], grids: Grids | None = None) -> None:
+        """Take from the training pictures, vectors (n, F) and grids (n, C, rows, columns), how to prepare any."""
+        if self.recipe.model.standardise_features:
+            self.constants["picture.mean"][...] = self.xp.asarray(vectors.mean(0))
+            deviation = vectors.std(0)
+            self.constants["picture.deviation"][...] = self.xp.asarray(np.where(deviation > 0, deviation, 1))
+        if self.parts.grid:
+            assert grids is not None
+            self.parts.grid.fit(self.constants, grids)
 
-    def prepare(self, features: np.ndarray[Any, Any]) -> Array:
-        """Return features (n, F) on the model's device, in its precision, standardised if the recipe says so."""
+    def prepare(self, vectors: np.ndarray[Any, Any], grids: Grids | None = None) -> Pictures:
+        """Return pictures on the model's device, in its precision, standardised if the recipe says so."""
         constants = self.constants
-        prepared = self.xp.asarray(features.astype(constants.flat.dtype))
+        prepared = self.xp.asarray(vectors.astype(constants.flat.dtype))
         prepared -= constants["picture.mean"]
         prepared /= constants["picture.deviation"]
-        return prepared
+        if self.parts.grid is None:
+            return Pictures(prepared)
+        assert grids is not None
+        return Pictures(prepared, self.parts.grid.prepare(constants, grids))
 
     def loss(self, batch: Batch) -> float:
         """Return the mean loss in nats a word, without dropout and without gradients."""
         logits = self._forward(batch, train=False).logits
         return float(softmax_cross_entropy(logits, batch.targets, inplace=True).loss)
 
-    def loss_and_gradients(self, batch: Batch, train: bool = True) -> float:
-        """Return the mean loss in nats a word and write its gradients into `grads`.
+    def logits(self, batch: Batch) -> Array:
+        """Return the logits of the word after each row, (N, V), without dropout; the next pass overwrites them."""
+        return self._forward(batch, train=False).logits
 
-        With `train` off there is no dropout; the gradients are written all the same.
+    def loss_and_gradients(self, batch: Batch, train: bool = True, objective: Objective | None = None) -> float:
+        """Return what is minimised, in nats a word, and write its gradients into `grads`.
+
+        In training that is the loss with label smoothing, and attention's penalty added, under dropout. With `train`
+        off it is the mean loss. `objective` takes the place of the loss.
         """
         seen = self._forward(batch, train)
-        loss, dlogits = softmax_cross_entropy(seen.logits, batch.targets, inplace=True)
-        self._backward(batch, seen, dlogits)
-        return float(loss)  # not sooner: on a GPU this waits
+        smoothing = self.recipe.training.label_smoothing if train else 0.0
+        if objective is None:
+            loss, dlogits = softmax_cross_entropy(seen.logits, batch.targets, inplace=True, smoothing=smoothing)
+        else:
+            loss, dlogits = objective(seen.logits)
+        penalty, dweights = self._unevenness(train)
+        self._backward(batch, seen, dlogits, dweights)
+        return float(loss) + penalty  # not sooner: on a GPU this waits
+
+    def _unevenness(self, train: bool) -> tuple[float, Array | None]:
+        grid, trace = self.parts.grid, self.network.traces[0]
+        if grid is None or trace is None or not (train and grid.penalty):
+            return 0.0, None
+        return grid.unevenness(trace)
 
     def _forward(self, batch: Batch, train: bool) -> _Activations:
-        p, take, n = self._p, self._memory.take, batch.packing.rows
-        on_picture, on_words, on_output = self.dropout
-        features, _ = on_picture.forward(batch.features, train)
-        picture = self.picture.forward(p["picture"], features)
-        relu(picture, out=picture)
+        p, entry, head, take, packing = self._p, self.parts.entry, self.parts.head, self._memory.take, batch.packing
+        vectors, _ = self.dropout["picture"].forward(batch.vectors, train)
+        picture = entry.project(p["picture"], vectors)
+        look = self._look(batch.pictures, train)
+        memory = {} if look is None else {**look.memory, "owner": packing.sort(batch.owner)}
 
-        embedded = self.embedding.forward(p["embedding"], batch.inputs)
-        embedded, embedded_mask = on_words.forward(embedded, train, out=embedded)
-        self.trace = sequence.forward(self.cell, p["rnn"], embedded, lengths=batch.packing, trace=self.trace)
+        words = self.parts.embedding.forward(p["embedding"], batch.inputs)
+        words, words_mask = self._drop("words", words, packing, train)
+        x, run = entry.read(picture, words, packing), packing
+        first = entry.first(picture)
+        if first is not None:
+            x, run = self.xp.concatenate([packing.sort(first), x]), Packing(packing.lengths + 1)
+        h = self.network.forward(x, run, entry.states(picture), memory, train)[run.rows - packing.rows :]
 
-        merged = batch.packing.spread(picture, out=take("merged", n, picture.shape[1]))
-        merged += self.trace.output
-        dense = self.dense.forward(p["dense"], merged, out=take("dense", n, self.dense.output_size))
-        relu(dense, out=dense)
-        hidden, hidden_mask = on_output.forward(dense, train)
-        logits = self.words.forward(p["words"], hidden, out=take("logits", n, self.words.output_size))
-        return _Activations(features, picture, embedded_mask, merged, dense, hidden, hidden_mask, logits)
+        merged = entry.merge(picture, h, packing, out=take("merged", packing.rows, entry.merged))
+        dense = head.before(p, merged, out=take("dense", packing.rows, head.words.input_size))
+        hidden, hidden_mask = self._drop("output", dense, packing, train)
+        logits = head.logits(p, hidden, out=take("logits", packing.rows, head.words.output_size))
+        return _Activations(vectors, picture, look, words_mask, merged, dense, hidden, hidden_mask, logits)
 
-    def _backward(self, batch: Batch, seen: _Activations, dlogits: Array) -> None:
-        p, g = self._p, self._g
-        on_output, on_words = self.dropout[2], self.dropout[1]
-        dhidden = self.words.backward(p["words"], seen.hidden, dlogits, g["words"])
-        ddense = on_output.backward(dhidden, seen.hidden_mask, out=dhidden)
-        relu_backward(seen.dense, ddense, out=ddense)
-        dmerged = self.dense.backward(p["dense"], seen.merged, ddense, g["dense"])
+    def _backward(self, batch: Batch, seen: _Activations, dlogits: Array, dweights: Array | None) -> None:
+        p, g, entry, head = self._p, self._g, self.parts.entry, self.parts.head
+        take, packing = self._memory.take, batch.packing
+        table, trains = p["embedding"]["E"], self.recipe.embedding.train
+        dE = self._memory.take("dE", *table.shape)
+        dhidden = head.logits_backward(p, seen.hidden, dlogits, g, dE)
+        ddense = self.dropout["output"].backward(dhidden, seen.hidden_mask, out=dhidden)
+        dmerged = head.before_backward(p, seen.merged, seen.dense, ddense, g)
 
-        dpicture = batch.packing.sum_over_time(dmerged)
-        relu_backward(seen.picture, dpicture, out=dpicture)
-        self.picture.backward(p["picture"], seen.features, dpicture, g["picture"], need_dx=False)
+        dh, after = entry.merge_backward(dmerged, packing)
+        first = entry.first(seen.picture) is not None
+        if first:
+            dh = self.xp.concatenate([self.xp.zeros((packing.batch, dh.shape[1]), dh.dtype), dh])
+        dmemory = {} if seen.look is None else {name: take(name, *a.shape) for name, a in seen.look.memory.items()}
+        dx, dstates = self.network.backward(dh, trains or entry.in_input, dmemory, dweights)
+        before = packing.unsort(dx[: packing.batch]) if first else entry.states_backward(dstates)
+        dx, beside = entry.read_backward(dx[packing.batch :] if first else dx, packing)
+        (dpicture,) = (d for d in (after, before, beside) if d is not None)
+        entry.project_backward(p["picture"], seen.vectors, seen.picture, dpicture, g["picture"])
+        if seen.look is not None:
+            self.parts.grid.look_backward(p, seen.look, dmemory, self.dropout["grid"], g)
+        if trains:
+            dx = self.dropout["words"].backward(dx, seen.words_mask, out=dx)
+            self.parts.embedding.backward(p["embedding"], batch.inputs, dx, g["embedding"])
+            if head.tied:
+                g["embedding"]["E"][...] += dE
 
-        assert self.trace is not None
-        wanted = self.trains_embedding
-        dx = sequence.backward(self.cell, p["rnn"], self.trace, dmerged, grads=g["rnn"], need_dx=wanted).x
-        if wanted:
-            dx = on_words.backward(dx, seen.embedded_mask, out=dx)
-            self.embedding.backward(p["embedding"], batch.inputs, dx, g["embedding"])
+    def _drop(self, place: str, x: Array, packing: Packing, train: bool) -> tuple[Array, Array | None]:
+        """Return rows (N, D) after dropout, and the mask: one a word, or one a caption where the recipe says so."""
+        dropout = self.dropout[place]
+        if not self.recipe.model.variational_dropout:
+            return dropout.forward(x, train)
+        mask = held_mask(dropout, x, packing) if train else None
+        return (x if mask is None else x * mask), mask
 
-    def start(self, features: Array) -> State:
-        """Return the state before the first word, of prepared features (B, F)."""
-        picture = self.picture.forward(self._p["picture"], features)
-        relu(picture, out=picture)
-        zero = self.xp.zeros_like(picture)
-        return State(picture, tuple(zero for _ in self.cell.state))
+    def _look(self, pictures: Pictures, train: bool) -> Look | None:
+        """Return what attention sees of the pictures."""
+        if self.parts.grid is None:
+            return None
+        return self.parts.grid.look(self._p, pictures.grids, self.dropout["grid"], train)
+
+    def start(self, pictures: Pictures) -> State:
+        """Return the state before the first word of each picture's caption."""
+        entry, B = self.parts.entry, len(pictures)
+        picture = entry.project(self._p["picture"], pictures.vectors)
+        look = self._look(pictures, train=False)
+        cells = entry.states(picture)
+        if cells is None:
+            zeros = self.xp.zeros
+            cells = [tuple(zeros((B, size), picture.dtype) for size in layer) for layer in entry.sizes.states]
+        steps = Steps(self.network, {} if look is None else look.memory, cells)
+        state = State(picture, tuple(cells), self.xp.arange(B), steps)
+        first = entry.first(picture)
+        return state if first is None else state._replace(cells=steps(first, state.cells, state.owner)[1])
 
     def step(self, state: State, words: Array) -> tuple[Array, State]:
         """Read one word a caption, (B,), and return the log-probabilities of the next, (B, V), and the new state."""
-        p, stepper = self._p, self._stepper
-        stepper.state = state.cell
-        merged = stepper.step(self.embedding.forward(p["embedding"], words)) + state.picture
-        dense = self.dense.forward(p["dense"], merged)
-        relu(dense, out=dense)
-        return log_softmax(self.words.forward(p["words"], dense)), State(state.picture, stepper.state)
+        p, entry, head, packing = self._p, self.parts.entry, self.parts.head, Packing.dense(1, len(words))
+        x = entry.read(state.picture, self.parts.embedding.forward(p["embedding"], words), packing)
+        h, cells = state.steps(x, state.cells, state.owner)
+        merged = entry.merge(state.picture, h, packing, out=self._memory.take("merged", len(words), entry.merged))
+        dense = head.before(p, merged)
+        return log_softmax(head.logits(p, dense)), state._replace(cells=cells)
 
     def tensors(self) -> Mapping[str, Array]:
         """Return everything that makes the model what it is, by name: parameters and constants."""
         return {**self.params, **self.constants}
+
+    def noise(self) -> dict[str, Any]:
+        """Return where the generators of all dropout stand, ready for JSON."""
+        return {"passes": self.network.passes, **{place: d.state() for place, d in self.dropout.items()}}
+
+    def set_noise(self, state: Mapping[str, Any]) -> None:
+        """Go on exactly where the generators stood when `noise` was called."""
+        self.network.passes = int(state["passes"])
+        for place, dropout in self.dropout.items():
+            dropout.set_state(state[place])

@@ -12,16 +12,18 @@ from typing import Any
 
 import numpy as np
 
+from captioning.averaging import Averaging
+from captioning.batch import Batch
 from captioning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, source_of
 from captioning.config import Recipe
 from captioning.config import Training as Settings
-from captioning.corpus import Split, build_split, build_vocabulary, finite_rows, mean_loss
+from captioning.corpus import Split, build_split, build_vocabulary, mean_loss, rows_of
 from captioning.data import Dataset
 from captioning.decode import caption_pictures
 from captioning.errors import CaptioningError
 from captioning.glove import load_glove
 from captioning.metrics import coco_scores
-from captioning.model import Batch, Captioner
+from captioning.model import Captioner
 from captioning.text import SCORING, clean
 from encoders import Features
 from rnncore import schedules
@@ -79,11 +81,11 @@ class Trainer:
         if not resume and (folder / CHECKPOINT).exists():
             raise CaptioningError(f"{folder / CHECKPOINT} is there already: give --resume, or another folder")
         self.vocabulary = build_vocabulary(dataset, recipe)
-        self.source = source_of(features)
+        self.source = source_of(features, recipe)
         self.vectors_found: int | None = None
-        self.model = Captioner(recipe, len(self.vocabulary), self.source.size, self._vectors(glove), device=device)
-        if recipe.model.standardise_features:
-            self.model.standardise(finite_rows(features, dataset.names("train")))
+        vectors, size = self._vectors(glove), self.source.size
+        self.model = Captioner(recipe, len(self.vocabulary), size, vectors, device=device, grid=self.source.grid)
+        self.model.fit(*rows_of(features, dataset.names("train"), self.model))
         self.train_split = self._split(dataset, "train", features)
         self.validation = self._split(dataset, "validation", features)
         self.references = dataset.references("validation")
@@ -92,6 +94,7 @@ class Trainer:
         self.schedule = make_schedule(recipe.training, steps)
         self.history: list[dict[str, Any]] = []
         self.best_epoch, self.best = 0, self.model.params.copy()
+        self.average = Averaging(recipe.training, self.model.params)
         self._prepare_folder(resume)
 
     def _split(self, dataset: Dataset, split: str, features: Features) -> Split:
@@ -136,14 +139,17 @@ class Trainer:
         epoch, started = len(self.history) + 1, time.perf_counter()
         loss = self._pass_over_training(epoch, report)
         trained = time.perf_counter() - started
-        validation_loss = mean_loss(self.model, self.validation)
-        if not math.isfinite(validation_loss):
-            raise self._diverged(f"the validation loss is {validation_loss} at epoch {epoch}")
+        self.average.after_epoch(epoch)
+        with self.average.in_place():
+            validation_loss = mean_loss(self.model, self.validation)
+            if not math.isfinite(validation_loss):
+                raise self._diverged(f"the validation loss is {validation_loss} at epoch {epoch}")
+            scores = self._validation_scores()
         record: dict[str, Any] = {
             "epoch": epoch,
             "train_loss": loss,
             "validation_loss": validation_loss,
-            "validation": self._validation_scores(),
+            "validation": scores,
             "learning_rate": self.optimiser.learning_rate,
             "words_per_second": self.train_split.words / trained,
             "train_seconds": trained,
@@ -153,7 +159,7 @@ class Trainer:
         self.history.append(record)
         if self._is_best():
             self.best_epoch = epoch
-            self.best.flat[...] = self.model.params.flat
+            self.best.flat[...] = self.average.mean.flat
         self._save()
         with (self.folder / LOG).open("a", encoding="utf-8") as log:
             log.write(json.dumps(record) + "\n")
@@ -181,6 +187,7 @@ class Trainer:
                 raise self._diverged(f"{error}, at {where}") from error
         self.optimiser.learning_rate = self.schedule.rate(self.settings.learning_rate, self.optimiser.steps)
         self.optimiser.step(self.model.grads.flat)
+        self.average.after_step(len(self.history) + 1)
         return loss
 
     def _diverged(self, what: str) -> NonFiniteLoss:
@@ -207,13 +214,16 @@ class Trainer:
     def _save(self) -> None:
         model, optimiser = self.model, self.optimiser.state_dict()
         tensors = {f"model/{name}": a for name, a in {**self.best, **model.constants}.items()}
-        if self.best_epoch != len(self.history):
+        average = self.average.tensors()
+        if average or self.best_epoch != len(self.history):
             tensors |= {f"last/{name}": a for name, a in model.params.items()}
+        tensors |= {f"average/{name}": a for name, a in average.items()}
         tensors |= {f"optimiser/{name}": optimiser.pop(name) for name in self.optimiser.slots}
         state = {
             "optimiser": optimiser,
             "schedule": self.schedule.state_dict(),
-            "dropout": [dropout.state() for dropout in model.dropout],
+            "noise": model.noise(),
+            "averaged": self.average.terms,
         }
         save_checkpoint(
             self.folder / CHECKPOINT,
@@ -232,8 +242,9 @@ class Trainer:
         self.model.params.assign(last or self.best)
         self.optimiser.load_state_dict({**checkpoint.state["optimiser"], **checkpoint.tensors("optimiser")})
         self.schedule.load_state_dict(checkpoint.state["schedule"])
-        for dropout, state in zip(self.model.dropout, checkpoint.state["dropout"], strict=True):
-            dropout.set_state(state)
+        average = {name: self.model.xp.asarray(a) for name, a in checkpoint.tensors("average").items()}
+        self.average.load(checkpoint.state["averaged"], average)
+        self.model.set_noise(checkpoint.state["noise"])
         self.history, self.best_epoch = checkpoint.history, checkpoint.best_epoch
 
 

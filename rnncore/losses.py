@@ -38,7 +38,9 @@ class Loss(NamedTuple):
         )
 
 
-def softmax_cross_entropy(logits: Array, targets: Array, weights: Array | None = None, inplace: bool = False) -> Loss:
+def softmax_cross_entropy(
+    logits: Array, targets: Array, weights: Array | None = None, inplace: bool = False, smoothing: float = 0.0
+) -> Loss:
     r"""Mean of :math:`-\log \mathrm{softmax}(z_n)_{y_n}` over rows, in nats, and its gradient in the logits.
 
     .. math:: L = \frac{\sum_n w_n (\log \sum_v e^{z_{nv}} - z_{n y_n})}{\sum_n w_n}, \qquad
@@ -49,10 +51,14 @@ def softmax_cross_entropy(logits: Array, targets: Array, weights: Array | None =
     row holds. With `inplace` the gradient overwrites the logits. A loss that is not finite is returned as it
     is (`Loss.check`).
 
+    smoothing : the share :math:`\epsilon` of every target that is spread evenly over all V classes, in [0, 1): the
+    target's :math:`z_{n y_n}` becomes :math:`(1 - \epsilon) z_{n y_n} + \epsilon \sum_v z_{nv} / V`, and
+    :math:`[v = y_n]` becomes :math:`(1 - \epsilon) [v = y_n] + \epsilon / V` (Szegedy et al. 2016, section 7).
+
     Raises
     ------
     ValueError
-        If shapes do not fit, there are no rows, or the weights are negative or all zero.
+        If shapes do not fit, there are no rows, the weights are negative or all zero, or smoothing is out of range.
     TypeError, IndexError
         If targets are not integers, or one is outside [0, V).
     """
@@ -61,6 +67,8 @@ def softmax_cross_entropy(logits: Array, targets: Array, weights: Array | None =
     check_shape("logits", logits, {"N": None, "V": None})
     check_shape("targets", targets, {"N": len(logits)})
     check_ids("targets", targets, logits.shape[1])
+    if not 0 <= smoothing < 1:
+        raise ValueError(f"smoothing: expected a share from 0 to below 1, got {smoothing}")
     share = _shares(logits, weights)
     z = logits if inplace else logits.copy()
     rows = len(z) if is_on_gpu(z) else max(1, BLOCK // z.shape[1])
@@ -69,7 +77,7 @@ def softmax_cross_entropy(logits: Array, targets: Array, weights: Array | None =
     with np.errstate(under="ignore", invalid="ignore"):  # e^-200 is 0 here; inf - inf gives the NaN it should
         for start in range(0, len(z), rows):
             part = slice(start, start + rows)
-            losses[part] = _block(z[part], targets[part], share[part], ones)
+            losses[part] = _block(z[part], targets[part], share[part], ones, smoothing)
         if weights is not None:
             xp.copyto(losses, 0, where=share == 0)
             xp.copyto(z, 0, where=(share == 0)[:, None])
@@ -89,16 +97,20 @@ def log_softmax(logits: Array) -> Array:
     return z
 
 
-def _block(z: Array, targets: Array, share: Array, ones: Array) -> Array:
+def _block(z: Array, targets: Array, share: Array, ones: Array, smoothing: float) -> Array:
     """Return the losses of the rows z and overwrite z with the gradient of their sum weighted by `share`."""
     xp = array_module(z)
     rows = xp.arange(len(z))
     z -= z.max(axis=1, keepdims=True)
     chosen = z[rows, targets]
+    if smoothing:
+        chosen = (1 - smoothing) * chosen + (z @ ones) * (smoothing / len(ones))
     xp.exp(z, out=z)
     total = z @ ones  # row sums as a product: faster than z.sum(1)
     z *= (share / total)[:, None]
-    z[rows, targets] -= share
+    if smoothing:
+        z -= (share * (smoothing / len(ones)))[:, None]
+    z[rows, targets] -= (1 - smoothing) * share
     return xp.log(total) - chosen
 
 

@@ -64,7 +64,7 @@ def test_everything_in_the_header_comes_back(trained: Trainer, path: Path) -> No
     assert checkpoint.history == trained.history
     assert len(checkpoint.history) == 3
     assert checkpoint.best_epoch == trained.best_epoch
-    assert checkpoint.state["dropout"] == [dropout.state() for dropout in trained.model.dropout]
+    assert checkpoint.state["noise"] == trained.model.noise()
 
 
 @pytest.mark.parametrize("trains", [True, False])

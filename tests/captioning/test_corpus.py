@@ -30,7 +30,7 @@ def unpacked(batch: Batch) -> list[tuple[Any, list[int]]]:
         assert len(rows) == length
         read, wanted = batch.inputs[rows].tolist(), batch.targets[rows].tolist()
         assert read[1:] == wanted[:-1]
-        out.append((batch.features[k], [*read, wanted[-1]]))
+        out.append((batch.vectors[k], [*read, wanted[-1]]))
     return out
 
 
@@ -57,7 +57,7 @@ def test_all_captions_of_a_picture_are_in_one_batch(made: Made) -> None:
     _, split, _ = made
     homes: dict[bytes, set[int]] = {}
     for k, batch in enumerate(split.batches(2, np.random.default_rng(0))):
-        pictures = {row.tobytes() for row in batch.features}
+        pictures = {row.tobytes() for row in batch.vectors}
         assert len(pictures) <= 2
         for picture in pictures:
             homes.setdefault(picture, set()).add(k)
@@ -83,10 +83,10 @@ def test_the_order_follows_the_generator(made: Made) -> None:
 
     def order(seed: int | None) -> list[bytes]:
         rng = None if seed is None else np.random.default_rng(seed)
-        return [batch.features[0].tobytes() for batch in split.batches(1, rng)]
+        return [batch.vectors[0].tobytes() for batch in split.batches(1, rng)]
 
     assert order(1) == order(1) != order(2)
-    assert order(None) == [row.tobytes() for row in split.features]
+    assert order(None) == [row.tobytes() for row in split.features.vectors]
 
 
 def test_captions_are_cut_to_max_length() -> None:

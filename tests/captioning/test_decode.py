@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 
 from captioning import decode
+from captioning.batch import Pictures, State
 from captioning.config import Decoding
 from captioning.decode import Hypothesis, beam_search, caption_pictures, top
-from captioning.model import Captioner, State
+from captioning.model import Captioner
 from captioning.vocabulary import Vocabulary
 from tests.captioning.tiny import CELLS, FEATURES, naive_log_p, scatter, tiny_recipe
 
@@ -26,7 +27,7 @@ def small(words: str, cell: str = "GRU", unknown: bool = True) -> tuple[Captione
     model = Captioner(recipe, len(vocabulary), FEATURES, dtype=np.float64)
     seed = SEEDS[cell]
     scatter(model, deviation=0.7, seed=seed)
-    return model, vocabulary, np.random.default_rng(seed).normal(size=(16, FEATURES))
+    return model, vocabulary, Pictures(np.random.default_rng(seed).normal(size=(16, FEATURES)))
 
 
 def next_words(model: Captioner, cell: str, picture: Any, vocabulary: Vocabulary) -> LogP:
@@ -80,7 +81,7 @@ def assert_same(found: list[Hypothesis], expected: list[Hypothesis]) -> None:
 def test_a_beam_of_one_is_greedy(cell: str) -> None:
     model, vocabulary, pictures = small("a b c d e f", cell)
     found = beam_search(model, pictures, vocabulary, Decoding(1, 7, 0.0))
-    expected = [naive_greedy(next_words(model, cell, p, vocabulary), vocabulary.end, 7) for p in pictures]
+    expected = [naive_greedy(next_words(model, cell, p, vocabulary), vocabulary.end, 7) for p in pictures.vectors]
     assert [[h.words for h in best] for best in found] == [[words] for words in expected]
     assert len({len(words) for words in expected}) > 2
 
@@ -92,7 +93,7 @@ def test_beam_search_is_the_plain_search_of_each_picture(beam: int, cell: str, p
     decoding = Decoding(beam, 6, power)
     found = beam_search(model, pictures, vocabulary, decoding)
     assert len(found) == len(pictures)
-    for best, picture in zip(found, pictures, strict=True):
+    for best, picture in zip(found, pictures.vectors, strict=True):
         log_p = next_words(model, cell, picture, vocabulary)
         assert_same(best, naive_beam(log_p, vocabulary.end, decoding))
 
@@ -113,7 +114,7 @@ def test_a_beam_wide_enough_finds_every_caption(unknown: bool) -> None:
     words = [k for k in range(len(vocabulary)) if k not in (*vocabulary.never_emitted, vocabulary.end)]
     longest = 3
     (found,) = beam_search(model, pictures[:1], vocabulary, Decoding(50, longest, 0.0))
-    log_p = next_words(model, "LSTM", pictures[0], vocabulary)
+    log_p = next_words(model, "LSTM", pictures.vectors[0], vocabulary)
     every = {}
     for length in range(1, longest + 1):
         for caption in product(words, repeat=length):

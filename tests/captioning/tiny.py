@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 
 from captioning.config import Recipe, load_recipe
-from captioning.corpus import Split, build_split, build_vocabulary
+from captioning.corpus import Split, build_split, build_vocabulary, rows_of
 from captioning.data import Dataset
 from captioning.model import Captioner
 from captioning.train import Trainer
 from captioning.vocabulary import Vocabulary
 from encoders import Features
 
-FEATURES = 5
+FEATURES, GRID = 5, (6, 2, 3)
 CELLS = ("LSTM", "GRU", "GRU-before", "RNN")
 _COLOURS, _THINGS = ("red", "blue", "green"), ("dog", "ball", "child", "boat")
 _PLACES = ("", "on grass", "in the water", "by a tall house", "near a small and very old tree")
@@ -30,6 +30,7 @@ def tiny_recipe(**overrides: Any) -> Recipe:
         "training__pictures_per_batch": 2, "training__epochs": 2, "training__learning_rate": 0.01,
         "training__schedule": "constant", "training__early_stopping": "none",
         "decoding__max_length": 6, "decoding__beam": 2,
+        "model__attention_size": 3, "model__grid_components": 4, "model__annotation": 3,
     }  # fmt: skip
     chosen = {key.replace("__", "."): value for key, value in {**small, **overrides}.items()}
     return load_recipe("default").with_overrides(chosen)
@@ -50,9 +51,11 @@ def _captions(rng: np.random.Generator, count: int) -> tuple[str, ...]:
 
 
 def tiny_features(dataset: Dataset, size: int = FEATURES, seed: int = 0, encoder: str = "encoder-of-tests") -> Features:
-    """Random features, one row a captioned picture."""
-    rows = np.random.default_rng(seed).normal(1.0, 2.0, (len(dataset.captions), size)).astype(np.float32)
-    return Features(tuple(dataset.captions), {"features": rows}, encoder, "random features")
+    """Random features, one row and one grid a captioned picture."""
+    rng, n = np.random.default_rng(seed), len(dataset.captions)
+    rows = rng.normal(1.0, 2.0, (n, size)).astype(np.float32)
+    grids = rng.normal(1.0, 2.0, (n, *GRID)).astype(np.float32)
+    return Features(tuple(dataset.captions), {"features": rows, "grid": grids}, encoder, "random features")
 
 
 def tiny_trainer(folder: Path, resume: bool = False, **overrides: Any) -> Trainer:
@@ -65,10 +68,9 @@ def tiny_split(recipe: Recipe, dtype: Any = np.float64, **sizes: int) -> tuple[C
     """A model whose parameters are spread far enough to matter, the training split and the vocabulary."""
     dataset = tiny_dataset(**sizes)
     features, vocabulary = tiny_features(dataset), build_vocabulary(dataset, recipe)
-    model = Captioner(recipe, len(vocabulary), FEATURES, dtype=dtype)
+    model = Captioner(recipe, len(vocabulary), FEATURES, dtype=dtype, grid=GRID)
     scatter(model)
-    if recipe.model.standardise_features:
-        model.standardise(features.rows(dataset.names("train")))
+    model.fit(*rows_of(features, dataset.names("train"), model))
     return model, build_split(dataset, "train", recipe, vocabulary, features, model), vocabulary
 
 
@@ -126,7 +128,7 @@ def naive_log_p(model: Captioner, kind: str, picture: np.ndarray[Any, Any], word
 def captions_of(split: Split) -> list[tuple[np.ndarray[Any, Any], list[int]]]:
     """(prepared picture, word numbers with both markers) of every caption, unpadded."""
     return [
-        (split.features[k], [int(i) for i in ids[:n]])
+        (split.features.vectors[k], [int(i) for i in ids[:n]])
         for k, ids, n in zip(split.picture, split.ids, split.lengths, strict=True)
     ]
 

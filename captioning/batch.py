@@ -1,0 +1,66 @@
+"""What a captioner takes: prepared pictures, captions to train on, and where the decoding of some captions stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from captioning.network import States, Steps
+from rnncore.array import Array
+from rnncore.packing import Packing
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """n pictures as `Captioner.prepare` leaves them.
+
+    vectors (n, F); grids (n, L, C), one row of numbers a place, where the model looks at them.
+    """
+
+    vectors: Array
+    grids: Array | None = None
+
+    def __len__(self) -> int:
+        return len(self.vectors)
+
+    def __getitem__(self, rows: slice | Array) -> Pictures:
+        """Return some of the pictures, which may repeat."""
+        return Pictures(self.vectors[rows], None if self.grids is None else self.grids[rows])
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Captions as the model trains on them, N = sum of their lengths without the last word.
+
+    pictures : n of them; owner (B,) which of them each caption is of; inputs and targets (N,) word numbers, packed:
+    the word at each step, and the one after it.
+    """
+
+    pictures: Pictures
+    owner: Array
+    inputs: Array
+    targets: Array
+    packing: Packing
+
+    @property
+    def vectors(self) -> Array:
+        """The pictures' vectors, one row a caption, (B, F)."""
+        return self.pictures.vectors[self.owner]
+
+
+class State(NamedTuple):
+    """Where the decoding of B captions stands.
+
+    picture (B, K) what `Entry.project` made of each one's picture; cells: every layer's states, (B, H) each;
+    owner (B,) which picture each is of; steps: the network, with what it looks at.
+    """
+
+    picture: Array
+    cells: tuple[States, ...]
+    owner: Array
+    steps: Steps
+
+    def select(self, rows: Array) -> State:
+        """Return the state of the captions `rows`, which may repeat: beam search goes on from these."""
+        cells = tuple(tuple(s[rows] for s in layer) for layer in self.cells)
+        return State(self.picture[rows], cells, self.owner[rows], self.steps)

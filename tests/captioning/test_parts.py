@@ -1,0 +1,111 @@
+"""Every way to put a captioner together: its gradients as a whole, its steps, and what is refused."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from captioning.entry import ENTRIES
+from captioning.errors import CaptioningError
+from captioning.model import Captioner
+from rnncore.gradcheck import GradientError
+from tests.captioning.test_model import checked, few_words
+from tests.captioning.tiny import tiny_recipe, tiny_split
+
+TOLERANCE = 1e-6  # the worst found is 2e-7, of a query whose gradient is so small that rounding shows
+NOISE: dict[str, Any] = {
+    "model__picture_dropout": 0.3, "model__word_dropout": 0.3, "model__output_dropout": 0.3,
+    "model__layer_dropout": 0.3, "model__recurrent_dropout": 0.3, "training__label_smoothing": 0.1,
+}  # fmt: skip
+WAYS: dict[str, dict[str, Any]] = {
+    **{entry: {"model__picture": entry} for entry in ENTRIES},
+    **{f"{entry}, LSTM, two layers": {"model__picture": entry, "model__cell": "LSTM", "model__layers": 2}
+       for entry in ENTRIES},
+    **{f"{entry}, attention": {"model__picture": entry, "model__attention": "additive"} for entry in ENTRIES},
+    "gated attention, LSTM, two layers": {
+        "model__picture": "init", "model__attention": "gated", "model__cell": "LSTM", "model__layers": 2,
+    },
+    "par, frozen words": {"model__picture": "par", "embedding__train": False},
+    "pre, frozen words": {"model__picture": "pre", "embedding__train": False},
+    "no dense layer": {"model__picture": "init", "model__dense": 0},
+    "dense tanh": {"model__dense_activation": "tanh"},
+    "tied": {"model__picture": "init", "model__dense": 3, "model__tied": True, "model__dense_activation": "none"},
+    "tied without dense": {"embedding__size": 4, "model__dense": 0, "model__tied": True},
+    "tied, frozen words": {"model__dense": 3, "model__tied": True, "embedding__train": False},
+    "projection": {"model__picture": "init", "model__cell": "LSTM-projection"},
+    "layer normalisation": {"model__picture": "init", "model__cell": "LSTM-layernorm"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_gradients_of_every_way(way: str) -> None:
+    model, batch = few_words(seed=1 if way in ("init", "pre, frozen words") else 3, **WAYS[way])
+    print(way, checked(model, batch, tolerance=TOLERANCE))
+
+
+@pytest.mark.parametrize("variational", [False, True])
+@pytest.mark.parametrize("way", ["init", "pre", "merge-concatenate, LSTM, two layers", "par, attention", "tied"])
+def test_gradients_under_noise_and_smoothing(way: str, variational: bool) -> None:
+    model, batch = few_words(seed=3, **NOISE, **WAYS[way], model__variational_dropout=variational)
+    assert model.loss_and_gradients(batch) != model.loss_and_gradients(batch)
+    print(way, checked(model, batch, train=True, tolerance=TOLERANCE))
+
+
+@pytest.mark.parametrize("cell", ["GRU", "LSTM", "RNN"])
+def test_gradients_of_doubly_stochastic_attention(cell: str) -> None:
+    ways = {"model__picture": "init", "model__attention": "gated", "model__cell": cell}
+    model, batch = few_words(seed=3, **NOISE, **ways, model__attention_penalty=1.0)
+    print(cell, checked(model, batch, train=True, tolerance=TOLERANCE))
+
+
+def test_the_check_catches_a_missing_gradient_of_the_penalty(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = few_words(seed=3, model__attention="additive", model__attention_penalty=1.0)
+    unevenness = model._unevenness
+    monkeypatch.setattr(model, "_unevenness", lambda train: (unevenness(train)[0], None))
+    with pytest.raises(GradientError):
+        checked(model, batch, train=True, tolerance=TOLERANCE)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_steps_are_the_whole_pass(way: str) -> None:
+    model, split, _ = tiny_split(tiny_recipe(**WAYS[way]))
+    batch = split.batch(np.arange(len(split.lengths)))
+    logits = model.logits(batch).copy()
+    log_p = logits - np.log(np.exp(logits).sum(1, keepdims=True))
+    state = model.start(batch.pictures).select(batch.owner)
+    offsets = batch.packing.offsets
+    for t, running in enumerate(batch.packing.batch_sizes):
+        here = slice(offsets[t], offsets[t + 1])
+        found, state = model.step(state.select(np.arange(running)), batch.inputs[here])
+        np.testing.assert_allclose(found, log_p[here], atol=1e-12)
+
+
+@pytest.mark.parametrize("way", ["init", "par, attention", "pre", "tied", "gated attention, LSTM, two layers"])
+def test_float32_stays_float32(way: str) -> None:
+    model, split, _ = tiny_split(tiny_recipe(**NOISE, **WAYS[way]), np.float32)
+    batch = split.batch(np.arange(5))
+    model.loss_and_gradients(batch)
+    log_p, state = model.step(model.start(split.features), split.ids[split.picture[: len(split.names)], 0])
+    arrays = [*model.tensors().values(), model.grads.flat, model.logits(batch), log_p, state.picture]
+    arrays += [s for layer in state.cells for s in layer]
+    arrays += [trace.output for trace in model.network.traces if trace is not None]
+    assert {a.dtype for a in arrays} == {np.dtype(np.float32)}
+
+
+def test_the_picture_reaches_the_words_in_every_way() -> None:
+    for way, settings in WAYS.items():
+        model, split, _ = tiny_split(tiny_recipe(**settings))
+        words = split.ids[:3, 0]
+        one, _ = model.step(model.start(split.features[:3]), words)
+        other, _ = model.step(model.start(split.features[np.array([1, 2, 0])]), words)
+        assert np.abs(one - other).max() > 1e-3, way
+
+
+def test_tying_needs_equal_sizes() -> None:
+    with pytest.raises(CaptioningError, match=r"embedding.size is 3, but 4 come there; set model.dense = 3"):
+        Captioner(tiny_recipe(model__tied=True), 9, 5)
+
+
+def test_attention_needs_a_grid() -> None:
+    with pytest.raises(CaptioningError, match="--output grid"):
+        Captioner(tiny_recipe(model__attention="additive"), 9, 5)
