@@ -28,6 +28,7 @@ import numpy as np
 
 from benchmarks.torch_captioner import TorchCaptioner
 from captioning import model as model_module
+from captioning import network as network_module
 from captioning.config import load_recipe, parse_override
 from captioning.data import load_dataset
 from captioning.model import Batch
@@ -71,10 +72,11 @@ def timed_parts(trainer: Trainer) -> Iterator[dict[str, float]]:
         return patch.object(owner, name, timed)
 
     model = trainer.model
-    layers = {"picture": model.picture, "dense": model.dense, "words": model.words, "embedding": model.embedding}
+    parts = model.parts
+    layers = {"picture": parts.entry.picture, "embedding": parts.embedding, **parts.head.parts()}
     patches = [wrap(layer, way, part) for part, layer in layers.items() for way in ("forward", "backward")]
-    patches += [wrap(dropout, way, "dropout") for dropout in model.dropout for way in ("forward", "backward")]
-    patches += [wrap(model_module.sequence, way, f"cell {way}") for way in ("forward", "backward")]
+    patches += [wrap(dropout, way, "dropout") for dropout in model.dropout.values() for way in ("forward", "backward")]
+    patches += [wrap(network_module.sequence, way, f"cell {way}") for way in ("forward", "backward")]
     patches += [wrap(model_module, "softmax_cross_entropy", "softmax"), wrap(trainer.optimiser, "step", "optimiser")]
     for each in patches:
         each.start()

@@ -25,11 +25,11 @@ class TorchCaptioner(nn.Module):
         recipe, ours = trainer.recipe, trainer.model
         model, size = recipe.model, recipe.embedding.size
         self.packed, self.clip = packed, recipe.training.clip_norm
-        self.picture = nn.Linear(ours.picture.input_size, model.hidden)
-        self.embedding = nn.Embedding(ours.embedding.words, size, padding_idx=0)
+        self.picture = nn.Linear(ours.parts.features, model.hidden)
+        self.embedding = nn.Embedding(ours.parts.embedding.words, size, padding_idx=0)
         self.rnn = getattr(nn, model.cell)(size, model.hidden)
         self.dense = nn.Linear(model.hidden, model.dense)
-        self.words = nn.Linear(model.dense, ours.words.output_size)
+        self.words = nn.Linear(model.dense, ours.parts.embedding.words)
         rates = (model.picture_dropout, model.word_dropout, model.output_dropout)
         self.on_picture, self.on_words, self.on_output = (nn.Dropout(rate) for rate in rates)
         self._copy(trainer, GATES[model.cell])
@@ -59,7 +59,7 @@ class TorchCaptioner(nn.Module):
     def forward(self, batch: Batch) -> torch.Tensor:
         """Return the logits (N, V) of the packed rows."""
         sizes = torch.tensor(batch.packing.batch_sizes)
-        picture = torch.relu(self.picture(self.on_picture(torch.from_numpy(batch.features))))
+        picture = torch.relu(self.picture(self.on_picture(torch.from_numpy(batch.vectors))))
         embedded = self.on_words(self.embedding(torch.from_numpy(batch.inputs)))
         packed = PackedSequence(embedded, sizes)
         if self.packed:

@@ -75,7 +75,7 @@ class Captioner:
         dtype: DTypeLike = np.float32,
         device: str = "cpu",
         tensors: Mapping[str, np.ndarray[Any, Any]] | None = None,
-        grid: tuple[int, int, int] | None = None,
+        grid: tuple[int, ...] | None = None,
     ) -> None:
         self.recipe, self.xp = recipe, module_for(device)
         self.parts = parts = Parts(recipe, words, features, grid)
@@ -214,11 +214,14 @@ class Captioner:
             dh = self.xp.concatenate([self.xp.zeros((packing.batch, dh.shape[1]), dh.dtype), dh])
         dmemory = {} if seen.look is None else {name: take(name, *a.shape) for name, a in seen.look.memory.items()}
         dx, dstates = self.network.backward(dh, trains or entry.in_input, dmemory, dweights)
-        before = packing.unsort(dx[: packing.batch]) if first else entry.states_backward(dstates)
-        dx, beside = entry.read_backward(dx[packing.batch :] if first else dx, packing)
+        before = entry.states_backward(dstates)
+        if first:
+            assert dx is not None
+            before, dx = packing.unsort(dx[: packing.batch]), dx[packing.batch :]
+        dx, beside = entry.read_backward(dx, packing)
         (dpicture,) = (d for d in (after, before, beside) if d is not None)
         entry.project_backward(p["picture"], seen.vectors, seen.picture, dpicture, g["picture"])
-        if seen.look is not None:
+        if seen.look is not None and self.parts.grid is not None:
             self.parts.grid.look_backward(p, seen.look, dmemory, self.dropout["grid"], g)
         if trains:
             dx = self.dropout["words"].backward(dx, seen.words_mask, out=dx)

@@ -176,7 +176,7 @@ def test_a_model_that_would_say_nothing_says_its_likeliest_word(beam: int, monke
     steps = counted_steps(model, monkeypatch)
     found = beam_search(model, pictures, vocabulary, Decoding(beam, 9, 0.0))
     words = [k for k in range(len(vocabulary)) if k not in (*vocabulary.never_emitted, vocabulary.end)]
-    for best, picture in zip(found, pictures, strict=True):
+    for best, picture in zip(found, pictures.vectors, strict=True):
         first = next_words(model, "GRU", picture, vocabulary)(())
         assert best[0].words == (max(words, key=lambda word: first[word]),)
     assert steps == [len(pictures) * beam] * 2

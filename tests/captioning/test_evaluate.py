@@ -165,14 +165,14 @@ def test_shuffled_captions_come_from_the_features_of_others(
     given: list[np.ndarray[Any, Any]] = []
 
     def recorded(model: Any, names: Any, features: Any, *rest: Any) -> dict[str, str]:
-        given.append(features)
+        given.append(features.vectors)
         return dict.fromkeys(names, "")
 
     monkeypatch.setattr("captioning.evaluate.caption_pictures", recorded)
     decoding = evaluator.checkpoint.recipe.decoding
     assert list(evaluator.captions(decoding)) == list(evaluator.captions(decoding, shuffled=1))
     own, others = given
-    np.testing.assert_array_equal(own, evaluator.split.features)
+    np.testing.assert_array_equal(own, evaluator.split.features.vectors)
     assert len(own) == 3
     assert not any((a == b).all() for a, b in zip(own, others, strict=True))
     assert {row.tobytes() for row in own} == {row.tobytes() for row in others}

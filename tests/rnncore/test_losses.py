@@ -165,3 +165,26 @@ def test_what_does_not_fit_is_refused() -> None:
             softmax_cross_entropy(z, targets, wrong)
     with pytest.raises(ValueError, match="of no rows is undefined"):
         softmax_cross_entropy(z[:0], targets[:0])
+
+
+@given(st.integers(1, 9), st.integers(1, 6), st.integers(0, 999), st.floats(0, 0.9))
+def test_smoothing_is_the_loss_of_smoothed_targets(n: int, words: int, seed: int, share: float) -> None:
+    z, targets, weights = problem(n, words, seed)
+    each = [[textbook(z[k : k + 1], [v], [1.0]) for v in range(words)] for k in range(n)]
+    smoothed = [(1 - share) * row[t] + share * math.fsum(row) / words for row, t in zip(each, targets, strict=True)]
+    expected = math.fsum(w * s for w, s in zip(weights, smoothed, strict=True)) / math.fsum(weights)
+    assert softmax_cross_entropy(z, targets, weights, smoothing=share).loss == pytest.approx(expected, abs=1e-12)
+
+
+def test_gradient_of_smoothing() -> None:
+    z, targets, weights = problem(7, 5)
+    gradient = softmax_cross_entropy(z, targets, weights, smoothing=0.2).dlogits
+    assert_gradient(lambda: float(softmax_cross_entropy(z, targets, weights, smoothing=0.2).loss), z, gradient)
+    assert np.abs(gradient - softmax_cross_entropy(z, targets, weights).dlogits).max() > 1e-3
+
+
+@pytest.mark.parametrize("share", [-0.1, 1.0])
+def test_a_share_out_of_range_is_refused(share: float) -> None:
+    z, targets, _ = problem(2, 3)
+    with pytest.raises(ValueError, match="smoothing: expected a share from 0 to below 1"):
+        softmax_cross_entropy(z, targets, smoothing=share)

@@ -1,0 +1,129 @@
+"""Attention around a cell: gradients, what it looks at, memory that sequences share, and planted mistakes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncore import sequence
+from rnncore.cells import CELLS, GRU, LSTM, find_cell
+from rnncore.cells.attention import Attention
+from rnncore.cells.base import Cell
+from rnncore.gradcheck import GradientError, check_cell, check_function
+from rnncore.params import Params
+from rnncore.regularise import Regulariser
+from rnncore.trace import Now
+
+SIZE, WIDTH, PLACES = 3, 4, 6
+
+
+class WithMemory(Attention):
+    """Attention whose memory of three rows is among its parameters, so that `check_cell` checks its gradients too."""
+
+    def __init__(self, cell: Cell, selector: bool = False) -> None:
+        super().__init__(cell, SIZE, WIDTH, PLACES, selector)
+
+    def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        memory = {"keys": (3, PLACES, SIZE), "values": (3, PLACES, WIDTH)}
+        return super().shapes(input_size, hidden_size) | memory
+
+
+@pytest.mark.parametrize(("name", "selector"), [*((name, True) for name in CELLS), ("GRU", False), ("LSTM", False)])
+def test_gradients_around_every_cell(name: str, selector: bool) -> None:
+    print(name, check_cell(WithMemory(find_cell(name), selector)))
+
+
+@pytest.mark.parametrize("cell", [LSTM(), GRU()])
+def test_gradients_under_recurrent_dropout(cell: Cell) -> None:
+    print(check_cell(WithMemory(cell, True), regulariser=Regulariser({"h": 0.2}, recurrent_dropout=0.4, seed=3)))
+
+
+class WithoutQuery(WithMemory):
+    """The gradient of h through the query is forgotten."""
+
+    def step_backward(self, p: Mapping[str, Any], now: Now, dstate: tuple[Any, ...]) -> None:
+        super().step_backward({**p, "query": 0 * p["query"]}, now, dstate)
+
+
+class WithTiltedScores(WithMemory):
+    """Something is added to the gradient of every score."""
+
+    def step_backward(self, p: Mapping[str, Any], now: Now, dstate: tuple[Any, ...]) -> None:
+        super().step_backward(p, now, dstate)
+        now.dgates[len(self.cell.preactivations) + 1][...] += 1e-3
+
+
+@pytest.mark.parametrize("broken", [WithoutQuery, WithTiltedScores])
+def test_planted_mistakes_are_caught(broken: type[WithMemory]) -> None:
+    with pytest.raises(GradientError):
+        check_cell(broken(GRU(), True))
+
+
+def problem(dtype: Any = np.float64, selector: bool = True) -> tuple[Attention, dict[str, Any], Any, list[int]]:
+    """Five sequences of falling length, of three pictures."""
+    cell, rng = Attention(GRU(), SIZE, WIDTH, PLACES, selector), np.random.default_rng(0)
+    p = Params(cell.shapes(2, 5), dtype)
+    p.flat[...] = rng.normal(0, 0.7, p.size)
+    memory = {"keys": rng.normal(size=(3, PLACES, SIZE)), "values": rng.normal(size=(3, PLACES, WIDTH))}
+    given = {**p, **{name: a.astype(dtype) for name, a in memory.items()}, "owner": np.array([2, 0, 1, 0, 2])}
+    return cell, given, rng.normal(size=(4, 5, 2)).astype(dtype), [4, 4, 3, 2, 1]
+
+
+def test_weights_and_context_are_those_of_the_equations() -> None:
+    cell, p, x, lengths = problem()
+    trace = sequence.forward(cell, p, x, lengths=lengths)
+    h, weights, context = trace["h"], trace["weights"], trace["context"]
+    for b, length in enumerate(lengths):
+        keys, values = p["keys"][p["owner"][b]], p["values"][p["owner"][b]]
+        for t in range(length):
+            before = h[t - 1, b] if t else np.zeros(5)
+            scores = np.tanh(keys + p["query"] @ before) @ p["energy"]
+            alpha = np.exp(scores) / np.exp(scores).sum()
+            np.testing.assert_allclose(weights[t, b], alpha, atol=1e-14)
+            np.testing.assert_allclose(context[t, b], alpha @ values, atol=1e-14)
+
+
+def test_sequences_that_share_a_row_share_its_gradient() -> None:
+    cell, p, x, lengths = problem()
+    dh, dweights = np.random.default_rng(1).normal(size=(4, 5, 5)), np.random.default_rng(2).normal(size=(5, PLACES))
+    trainable = {name: a for name, a in p.items() if name != "owner"}
+
+    def loss() -> float:
+        trace = sequence.forward(cell, p, x, lengths=lengths)
+        outside = trace.packing.sum_over_time(trace.rows("weights")) * dweights
+        return float((trace.output * dh).sum() + outside.sum())
+
+    trace = sequence.forward(cell, p, x, lengths=lengths)
+    grads = {name: np.full_like(a, np.nan) for name, a in trainable.items()}
+    sequence.backward(cell, {**p, "dweights": dweights}, trace, dh, grads=grads)
+    print(check_function(loss, trainable, grads))
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    cell, p, x, lengths = problem()
+    found = []
+    for block in (1, 1 << 17):
+        monkeypatch.setattr("rnncore.cells.attention.BLOCK", block)
+        trace = sequence.forward(cell, p, x, lengths=lengths)
+        grads = {name: np.empty_like(a) for name, a in p.items() if name != "owner"}
+        back = sequence.backward(cell, p, trace, np.ones((4, 5, 5)), grads=grads)
+        found.append([trace.output.copy(), back.x, *grads.values()])
+    for one, other in zip(*found, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-13)
+
+
+def test_float32_stays_float32() -> None:
+    cell, p, x, lengths = problem(np.float32)
+    trace = sequence.forward(cell, p, x, lengths=lengths)
+    grads = {name: np.empty_like(a) for name, a in p.items() if name != "owner"}
+    back = sequence.backward(cell, p, trace, np.ones_like(trace.output), grads=grads)
+    assert back.x is not None
+    assert {a.dtype for a in (trace.output, trace["weights"], back.x, *grads.values())} == {np.dtype(np.float32)}
+
+
+def test_a_size_of_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="places: expected at least 1, got 0"):
+        Attention(GRU(), 2, 2, 0)
