@@ -27,6 +27,7 @@ from captioning.model import Captioner
 from captioning.text import SCORING, clean
 from encoders import Features
 from rnncore import schedules
+from rnncore.finite import describe_gradients
 from rnncore.losses import NonFiniteLoss
 from rnncore.optim import SGD, Adam, AdamW, Optimiser, clip_global_norm
 
@@ -179,7 +180,7 @@ class Trainer:
         """Take one step of the optimiser and return the loss before it."""
         loss = self.model.loss_and_gradients(batch)
         if not math.isfinite(loss):
-            raise self._diverged(f"the loss is {loss} at {where}")
+            raise self._diverged(f"the loss is {loss} at {where}, and {describe_gradients(self.model.grads)}")
         if self.settings.clip_norm:
             try:
                 clip_global_norm(self.model.grads, self.settings.clip_norm)

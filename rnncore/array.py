@@ -159,17 +159,35 @@ def sum_rows(rows: Array, index: Array, out: Array) -> None:
 def check_float(name: str, x: Array, dtype: DTypeLike | None = None) -> None:
     """Raise TypeError unless `x` is an array of float32 or float64, and of `dtype` if that is given."""
     kind = getattr(x, "dtype", None)
+    if _is_array(x) and kind in FLOATS and (dtype is None or kind == np.dtype(dtype)):
+        return
     expected = "float32 or float64" if dtype is None else np.dtype(dtype).name
-    if kind is None or kind not in FLOATS or (dtype is not None and kind != np.dtype(dtype)):
-        raise TypeError(
-            f"{name}: expected an array of {expected}, got {type(x).__name__} of {kind}; "
-            f"convert it with {name}.astype('{expected.split()[0]}')"
-        )
+    got = type(x).__name__ if kind is None else f"{type(x).__name__} of {kind}"
+    raise TypeError(f"{name}: expected an array of {expected}, got {got}; {_remedy(name, x, expected.split()[0])}")
+
+
+def _is_array(x: Array) -> bool:
+    """Whether `x` is an array without a mask, which nothing here would heed."""
+    return type(x) is np.ndarray or is_on_gpu(x) or (isinstance(x, np.ndarray) and not hasattr(x, "mask"))
+
+
+def _remedy(name: str, x: Array, kind: str) -> str:
+    word = name.rpartition(" ")[2]
+    if _is_array(x):
+        return f"convert it with {word}.astype('{kind}')"
+    if hasattr(x, "mask"):
+        return f"a mask is not heeded: hand over {word}.data, and say how long each sequence is"
+    for attribute in ("params", "flat"):
+        if hasattr(x, attribute):
+            return f"hand over its .{attribute}"
+    return f"make one with numpy.asarray({word}, '{kind}')"
 
 
 def check_shape(name: str, x: Array, expected: Mapping[str, int | None]) -> None:
     """Raise ValueError unless `x` has the expected shape, given as axis name -> size (None takes any size)."""
     sizes = tuple(expected.values())
+    if not hasattr(x, "shape"):
+        raise TypeError(f"{name}: expected an array, got {type(x).__name__}; make one with numpy.asarray({name})")
     if len(x.shape) == len(sizes) and all(e is None or e == n for e, n in zip(sizes, x.shape, strict=True)):
         return
     wanted = ", ".join(axis if size is None else f"{axis}={size}" for axis, size in expected.items())

@@ -42,14 +42,19 @@ def check_finite(step: int, loss: float, grads: Params) -> None:
     """
     if math.isfinite(loss) and _is_finite(grads.flat):
         return
+    raise NonFiniteLoss(
+        f"step {step}: the loss is {loss:g}, and {describe_gradients(grads)}; "
+        "look for NaN in the inputs, lower the learning rate, or clip the gradient's norm"
+    )
+
+
+def describe_gradients(grads: Params) -> str:
+    """Return in words which layers' gradients are not finite, and the norm of every gradient."""
     bad = [name for name, grad in grads.items() if not _is_finite(grad)]
     layers = list(dict.fromkeys(name.rpartition(".")[0] or name for name in bad))
     where = f"not finite in {', '.join(layers)}" if bad else "finite"
-    raise NonFiniteLoss(
-        f"step {step}: the loss is {loss:g}, and the gradient is {where}; norms: "
-        + ", ".join(f"{name} {_norm(grad):.3g}{_count(grad)}" for name, grad in grads.items())
-        + "; look for NaN in the inputs, lower the learning rate, or clip the gradient's norm"
-    )
+    norms = ", ".join(f"{name} {_norm(grad):.3g}{_count(grad)}" for name, grad in grads.items())
+    return f"the gradient is {where}; norms: {norms}"
 
 
 def _is_finite(x: Array) -> bool:

@@ -18,6 +18,9 @@ from rnncore.params import Params
 from rnncore.regularise import Regulariser
 from rnncore.trace import sizes_of
 
+#: What any cell must have; see `rnncore.cells.base.Cell`.
+_CONTRACT = ("gates", "state", "saved", "shapes", "initialisers", "step", "step_backward", "recurrent_grads")
+
 
 class GradientError(AssertionError):
     """An analytic gradient that finite differences do not confirm."""
@@ -130,7 +133,7 @@ def _compare(name: str, analytic: np.ndarray, numeric: np.ndarray, floor: float)
 
 
 def check_cell(
-    cell: Cell,
+    cell: Cell | type[Cell],
     tolerance: float = 1e-7,
     *,
     sizes: tuple[int, int, int, int] = (4, 3, 3, 5),
@@ -148,6 +151,7 @@ def check_cell(
 
     Parameters
     ----------
+    cell : the cell, or its class if that takes no arguments.
     sizes : T, B, D, H.
     lengths : the mixed lengths, (B,); made from `sizes` when None.
     regulariser : noise under which all this is checked, its masks drawn by its seed.
@@ -169,12 +173,21 @@ def check_cell(
     >>> check_cell(LSTM()).error < 1e-7
     True
     """
+    cell = _complete(cell() if isinstance(cell, type) else cell)
     T, B, _, _ = sizes
     mixed = list(lengths) if lengths is not None else [max(0, T - 2 * k) for k in range(B)][::-1]
     xp = module_for(device)
     found = [_check_gradients(cell, sizes, case, tolerance, seed, regulariser, step, xp) for case in (None, mixed)]
     _check_stepping(cell, sizes, seed, None if regulariser is None else regulariser.seeded(None), xp)
     return max(found, key=lambda w: w.error)
+
+
+def _complete(cell: Cell) -> Cell:
+    lacking = [name for name in _CONTRACT if not hasattr(cell, name)]
+    if lacking:
+        hint = "hand over its cell, layer.cell" if hasattr(cell, "cell") else "see rnncore.cells.base.Cell"
+        raise TypeError(f"{type(cell).__name__} is no cell, for it has no {', '.join(lacking)}; {hint}")
+    return cell
 
 
 def _problem(

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from rnncore.array import Array, array_module, check_float, check_shape
+from rnncore.array import Array, array_module, check_float, check_shape, is_on_gpu
 from rnncore.packing import Packing
 from rnncore.sequence import Lengths
 
@@ -27,8 +27,15 @@ class Layout:
             check_shape("x", x, {"N": lengths.rows, "D": input_size})
             return cls(lengths, False, batch_first)
         axes = ("B", "T") if batch_first else ("T", "B")
+        if np.ndim(x) == 2 and x.shape[1] == input_size:
+            raise ValueError(
+                f"x: expected the shape ({axes[0]}, {axes[1]}, D={input_size}), got {x.shape}; one sequence alone is a "
+                f"batch of one, {'x[None]' if batch_first else 'x[:, None]'}"
+            )
         check_shape("x", x, {axes[0]: None, axes[1]: None, "D": input_size})
         batch, steps = x.shape[:2] if batch_first else x.shape[1::-1]
+        if batch == 0:
+            raise ValueError(f"x: expected at least one sequence, B >= 1, got the shape {x.shape}")
         if lengths is None:
             return cls(Packing.dense(steps, batch), True, batch_first)
         if np.shape(lengths) != (batch,):
@@ -57,22 +64,36 @@ class Layout:
         return padded.copy() if self.packing.is_dense else xp.ascontiguousarray(padded)
 
 
+def check_values(name: str, x: Array) -> None:
+    """Raise ValueError if a number is NaN or infinite; look at none on a GPU, where asking waits for all before it."""
+    if not is_on_gpu(x) and not bool(np.isfinite(x).all()):
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity; look at where {name} comes from")
+
+
 def split_states(
-    name: str, given: Array | Sequence[Array | None], states: Sequence[str], lanes: int, like: Array, batch: int
+    name: str,
+    given: Array | Sequence[Array | None],
+    states: Sequence[str],
+    lanes: int,
+    like: Array,
+    batch: int,
+    required: bool = False,
 ) -> list[list[Array | None]]:
     """Return for every lane its states, (B, H) each, of the caller's (lanes, B, H), or (B, H) of one lane.
 
-    The sizes H are left to the engine, which knows them by name.
+    The sizes H are left to the engine, which knows them by name. `required` refuses None, NaN and infinity.
     """
     arrays = list(given) if isinstance(given, tuple | list) else [given]
     if len(arrays) != len(states):
         raise ValueError(f"{name}: expected {len(states)} arrays ({', '.join(states)}), got {len(arrays)}")
     out: list[list[Array | None]] = [[] for _ in range(lanes)]
     for state, array in zip(states, arrays, strict=True):
-        if array is not None:
+        if required or array is not None:
             check_float(f"{name} {state}", array, like.dtype)
             shape = {"B": batch, "H": None}
             check_shape(f"{name} {state}", array, shape if lanes == 1 else {"layers·R": lanes, **shape})
+        if required:
+            check_values(f"{name} {state}", array)
         for k in range(lanes):
             out[k].append(array if array is None or lanes == 1 else array[k])
     return out

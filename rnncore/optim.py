@@ -58,8 +58,9 @@ class Optimiser:
         self._block = max(1, self.flat.size if is_on_gpu(self.flat) else min(BLOCK, self.flat.size))
         self._scratch = xp.empty(self._block, self.flat.dtype)
 
-    def step(self, grads: Array) -> None:
-        """Change the parameters in place by `grads`, a flat buffer of the same size and precision."""
+    def step(self, grads: Params | Array) -> None:
+        """Change the parameters in place by `grads`, or by its flat buffer, of the same size and precision."""
+        grads = grads.flat if isinstance(grads, Params) else grads
         array_module(params=self.flat, grads=grads)
         check_float("grads", grads, self.flat.dtype)
         check_shape("grads", grads, {"size": self.flat.size})

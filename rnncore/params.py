@@ -8,11 +8,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore.array import FLOATS, Array, array_module
+from rnncore.array import FLOATS, Array, array_module, is_on_gpu, module_for, to_host
 
 Shapes = Mapping[str, tuple[int, ...]]
 #: Fills a new array of the given shape: (generator, shape) -> float64 values.
@@ -49,7 +50,17 @@ class Params(Mapping[str, Array]):
             start = stop
 
     def __getitem__(self, name: str) -> Array:
-        return self._views[name]
+        try:
+            return self._views[name]
+        except KeyError:
+            raise KeyError(f"no parameter {name!r}; there are {', '.join(self._views)}") from None
+
+    def __setitem__(self, name: str, value: Array) -> None:
+        """Copy a value in; the array stays the view that it is. ValueError if the shape is another."""
+        view = self[name]
+        if np.shape(value) not in (view.shape, ()):
+            raise ValueError(f"{name}: expected the shape {view.shape}, got {np.shape(value)}")
+        view[...] = value
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._views)
@@ -105,8 +116,20 @@ class Params(Mapping[str, Array]):
         rng = np.random.default_rng(seed)
         xp = array_module(self.flat)
         for name, view in self.items():
-            view[...] = xp.asarray(initialisers[name](rng, view.shape).astype(view.dtype))
+            values = np.asarray(initialisers[name](rng, view.shape))
+            if values.shape != view.shape:
+                raise ValueError(f"{name}: its initialiser was asked for {view.shape}, and gave {values.shape}")
+            view[...] = xp.asarray(values.astype(view.dtype))
         return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy begins with: its arrays are views of its own buffer, from which the default would tear them."""
+        return {"shapes": self.shapes, "flat": to_host(self.flat).copy(), "on_gpu": is_on_gpu(self.flat)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        flat: np.ndarray = state["flat"]
+        Params.__init__(self, state["shapes"], flat.dtype, module_for("cuda" if state["on_gpu"] else "cpu"))
+        self.flat[...] = array_module(self.flat).asarray(flat)
 
 
 def join(parts: Mapping[str, Shapes]) -> dict[str, tuple[int, ...]]:

@@ -23,39 +23,21 @@ Two layers in both directions, with dropout between them, and every memory cell 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TypedDict, Unpack
+from typing import Any, Unpack
 
 import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore import cells
-from rnncore.array import Array, check_float, is_on_gpu, module_for
+from rnncore.array import Array, array_module, check_float, module_for, to_host
 from rnncore.cells.base import Cell
-from rnncore.layout import Layout, join_states, split_states
-from rnncore.params import Initialiser
+from rnncore.layout import Layout, check_values, join_states, split_states
+from rnncore.options import Initialisers, Options, at_least, by_full_name, check_rates, known, zoneout_rates
 from rnncore.regularise import Regulariser
 from rnncore.sequence import Lengths
 from rnncore.stack import Draw, Rates, Stack
 from rnncore.stream import Stepper
 from rnncore.trace import Trace
-
-Initialisers = Initialiser | Mapping[str, Initialiser]
-
-
-class Options(TypedDict, total=False):
-    """What every kind of layer takes besides its sizes; see `Recurrent`."""
-
-    layers: int
-    bidirectional: bool
-    dropout: float
-    dropconnect: float
-    zoneout: float | Mapping[str, float]
-    recurrent_dropout: float
-    batch_first: bool
-    initialisers: Initialisers | None
-    seed: int
-    dtype: DTypeLike
-    device: str
 
 
 class Recurrent:
@@ -113,11 +95,10 @@ class Recurrent:
         dtype: DTypeLike = np.float32,
         device: str = "cpu",
     ) -> None:
-        if input_size < 1 or hidden_size < 1 or layers < 1:
-            got = f"{input_size}, {hidden_size} and {layers}"
-            raise ValueError(f"input_size, hidden_size and layers must be at least 1, got {got}")
-        _check_rates(dropout, dropconnect, layers, cell)
-        kept = dict(zoneout) if isinstance(zoneout, Mapping) else dict.fromkeys(cell.state if zoneout else (), zoneout)
+        sizes = at_least(1, input_size=input_size, hidden_size=hidden_size, layers=layers)
+        (input_size, hidden_size, layers), (seed,) = sizes, at_least(0, seed=seed)
+        check_rates(dropout, dropconnect, layers, cell)
+        kept = zoneout_rates(zoneout, cell)
         regulariser = Regulariser(kept, recurrent_dropout) if kept or recurrent_dropout else None
         self.cell, self.input_size, self.hidden_size, self.layers = cell, input_size, hidden_size, layers
         self.directions, self.batch_first, self.seed = 2 if bidirectional else 1, batch_first, seed
@@ -125,8 +106,13 @@ class Recurrent:
         rates, xp = Rates(dropout, dropconnect, regulariser), module_for(device)
         self.stack = Stack(cell, input_size, hidden_size, layers, self.directions, rates, dtype, xp)
         self.params, self.grads = self.stack.params, self.stack.grads
-        self.params.initialise(_by_full_name(self.params, cell, initialisers), seed)
+        self.params.initialise(by_full_name(self.params, cell, initialisers), seed)
         self._layout: Layout | None = None
+        self._options: Options = {
+            "layers": layers, "bidirectional": bidirectional, "dropout": dropout, "dropconnect": dropconnect,
+            "zoneout": kept, "recurrent_dropout": recurrent_dropout, "batch_first": batch_first, "seed": seed,
+            "dtype": dtype, "device": device,
+        }  # fmt: skip
 
     @property
     def traces(self) -> tuple[tuple[Trace, ...], ...]:
@@ -183,8 +169,7 @@ class Recurrent:
         check_float("x", x, self.params.flat.dtype)
         layout = Layout.of(x, self.input_size, lengths, self.batch_first)
         rows = layout.rows("x", x, "D", self.input_size)
-        if not is_on_gpu(x) and not bool(np.isfinite(rows).all()):
-            raise ValueError("x: expected finite numbers, got NaN or infinity; look at where x comes from")
+        check_values("x", rows)
         initial = None if state is None else self._split("state", state, layout)
         self._layout = None  # until it has run, there is nothing to go back through
         output = self.stack.forward(rows, initial, layout.packing, draw)
@@ -233,9 +218,21 @@ class Recurrent:
         shape += ", bidirectional" if self.directions > 1 else ""
         return f"{type(self).__name__}({shape}): {self.params.size:,} parameters"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy, by `copy.deepcopy` or in another process, begins with: no trace, and no view of these arrays."""
+        sizes = {"cell": self.cell, "input_size": self.input_size, "hidden_size": self.hidden_size}
+        arrays = [to_host(self.params.flat).copy(), to_host(self.grads.flat).copy()]
+        return {"made": {**sizes, **self._options}, "arrays": arrays, "run": (self.training, self.passes)}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        Recurrent.__init__(self, **state["made"])
+        for home, array in zip((self.params.flat, self.grads.flat), state["arrays"], strict=True):
+            home[...] = array_module(home).asarray(array)
+        self.training, self.passes = state["run"]
+
     def _split(self, name: str, states: Array | Sequence[Array | None], layout: Layout) -> list[list[Array | None]]:
         lanes, batch = self.layers * self.directions, layout.packing.batch
-        return split_states(name, states, self.cell.state, lanes, self.params.flat, batch)
+        return split_states(name, states, self.cell.state, lanes, self.params.flat, batch, required=name == "state")
 
 
 class LSTM(Recurrent):
@@ -257,7 +254,7 @@ class LSTM(Recurrent):
     ) -> None:
         plain = projection is None
         cell: Cell = cells.LSTM(forget_bias) if plain else cells.LSTMP(projection, forget_bias)
-        super().__init__(cell, input_size, hidden_size, **options)
+        super().__init__(cell, input_size, hidden_size, **known("LSTM", options, "forget_bias", "projection"))
 
 
 class GRU(Recurrent):
@@ -270,7 +267,8 @@ class GRU(Recurrent):
     def __init__(
         self, input_size: int, hidden_size: int, *, reset_after: bool = True, **options: Unpack[Options]
     ) -> None:
-        super().__init__(cells.GRU() if reset_after else cells.GRUBefore(), input_size, hidden_size, **options)
+        cell: Cell = cells.GRU() if reset_after else cells.GRUBefore()
+        super().__init__(cell, input_size, hidden_size, **known("GRU", options, "reset_after"))
 
 
 class RNN(Recurrent):
@@ -280,27 +278,4 @@ class RNN(Recurrent):
     """
 
     def __init__(self, input_size: int, hidden_size: int, **options: Unpack[Options]) -> None:
-        super().__init__(cells.RNN(), input_size, hidden_size, **options)
-
-
-def _check_rates(dropout: float, dropconnect: float, layers: int, cell: Cell) -> None:
-    for name, rate in (("dropout", dropout), ("dropconnect", dropconnect)):
-        if not 0 <= rate < 1:
-            raise ValueError(f"{name}: expected a rate from 0 to below 1, got {rate}")
-    if dropout and layers == 1:
-        raise ValueError(f"dropout={dropout} acts between layers, and there is one; use rnncore.Dropout around it")
-    if dropconnect and "U" not in cell.shapes(1, 1):
-        raise ValueError(f"dropconnect={dropconnect} acts on U, which {type(cell).__name__} does not have")
-
-
-def _by_full_name(
-    names: Sequence[str] | Mapping[str, Array], cell: Cell, given: Initialisers | None
-) -> dict[str, Initialiser]:
-    """Return the initialiser of every parameter "layer0.W": its own, else that of all W, else the cell's."""
-    if callable(given):
-        return dict.fromkeys(names, given)
-    own: dict[str, Initialiser] = {**cell.initialisers(), **(given or {})}
-    unknown = sorted(set(given or {}) - set(names) - set(cell.initialisers()))
-    if unknown:
-        raise KeyError(f"no parameters {unknown} to initialise; there are {', '.join(names)}")
-    return {name: own.get(name, own[name.rpartition(".")[2]]) for name in names}
+        super().__init__(cells.RNN(), input_size, hidden_size, **known("RNN", options))

@@ -64,9 +64,8 @@ class Stepper:
     @state.setter
     def state(self, value: Array | Sequence[Array]) -> None:
         h: Array = value[0] if isinstance(value, tuple | list) else value
-        given = split_states(
-            "state", value, self._layer.cell.state, len(self._steppers), self._layer.params.flat, h.shape[-2]
-        )
+        lanes, like = len(self._steppers), self._layer.params.flat
+        given = split_states("state", value, self._layer.cell.state, lanes, like, h.shape[-2], required=True)
         for stepper, states in zip(self._steppers, given, strict=True):
             stepper.state = tuple(states)
 

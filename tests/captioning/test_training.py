@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import signal
 import subprocess
 import sys
@@ -223,8 +224,9 @@ def test_a_loss_of_nan_names_epoch_and_batch_and_keeps_the_checkpoint(tmp_path: 
     path = tiny_trainer(tmp_path, training__epochs=1, training__clip_norm=clip).run()
     before, log = path.read_bytes(), (tmp_path / "log.jsonl").read_bytes()
     trainer = tiny_trainer(tmp_path, resume=True, training__epochs=3, training__clip_norm=clip)
-    with pytest.raises(NonFiniteLoss, match=r"nan at epoch 2, batch 3;.*checkpoint of epoch 1 is kept"):
+    with pytest.raises(NonFiniteLoss, match=r"nan at epoch 2, batch 3,.*checkpoint of epoch 1 is kept") as caught:
         spoil(trainer, epoch=2, batch=2)
+    assert re.search(r"not finite in .*\bwords\b.*; norms: .*words\.b nan \(\d+ of \d+ numbers\)", str(caught.value))
     assert path.read_bytes() == before
     assert (tmp_path / "log.jsonl").read_bytes() == log
 

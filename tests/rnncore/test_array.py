@@ -113,7 +113,7 @@ def test_check_float_names_what_came_and_the_remedy() -> None:
         array.check_float("x", np.ones(2, np.int64))
     with pytest.raises(TypeError, match=r"of float32, got ndarray of float64.*astype\('float32'\)"):
         array.check_float("x", np.ones(2), np.float32)
-    with pytest.raises(TypeError, match="got list of None"):
+    with pytest.raises(TypeError, match=r"got list; make one with numpy.asarray"):
         array.check_float("x", [1.0])
 
 
