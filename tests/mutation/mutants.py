@@ -63,7 +63,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Mutant:
-    """One mistake: where it is, what stood there, and what stands there now.
+    """One mistake: where it is, its first line of code, what stood there, and what stands there now.
 
     id : what tells it from all others of the file, also when it has moved to another line.
     """
@@ -71,6 +71,7 @@ class Mutant:
     id: str
     file: str
     line: int
+    code: str
     operator: str
     before: str
     after: str
@@ -94,9 +95,9 @@ class Mutant:
 
 def find_mutants(file: str, source: str) -> list[Mutant]:
     """Return every mutant of a source file, in its order."""
-    tree, found = ast.parse(source), []
+    tree, lines, found = ast.parse(source), source.splitlines(), []
     seen: Counter[str] = Counter()
-    for place in _places(tree, "", (1, len(source.splitlines()))):
+    for place in _places(tree, "", (1, len(lines))):
         for operator, new in _replacements(place.node):
             new = ast.fix_missing_locations(ast.copy_location(new, place.node))
             before, after = _shown(place.node), _shown(new)
@@ -104,7 +105,8 @@ def find_mutants(file: str, source: str) -> list[Mutant]:
             seen[text] += 1
             name = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:16]
             line: int = place.node.lineno  # type: ignore[attr-defined]
-            found.append(Mutant(name, file, line, operator, before, after, place, new, tree))
+            code = lines[line - 1].strip()
+            found.append(Mutant(name, file, line, code, operator, before, after, place, new, tree))
     return found
 
 

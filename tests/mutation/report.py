@@ -40,7 +40,7 @@ def write_report(path: Path, mutants: Sequence[Mutant], records: Mapping[str, Ma
         "operators": _table(tried, "operator"),
         "sources": {m.file: hashlib.sha256(Path(m.file).read_bytes()).hexdigest() for m in mutants},
         "survivors": [
-            {key: record[key] for key in ("file", "line", "function", "operator", "before", "after")}
+            {key: record[key] for key in ("file", "line", "function", "code", "operator", "before", "after")}
             | {"why": explained.get(_name(record), "not explained")}
             for record in survivors
         ],
@@ -51,8 +51,8 @@ def write_report(path: Path, mutants: Sequence[Mutant], records: Mapping[str, Ma
         file.write(as_markdown(content))
 
 
-def read_explained() -> dict[tuple[str, str, str, str], str]:
-    """Return why survivors survive, by file, function, what stood there and what stands there now."""
+def read_explained() -> dict[tuple[str, ...], str]:
+    """Return why survivors survive, by file, function, line of code, what stood there and what stands there now."""
     entries = tomllib.loads(EXPLAINED.read_text(encoding="utf-8")).get("survivor", []) if EXPLAINED.is_file() else []
     return {_name(entry): entry["why"] for entry in entries}
 
@@ -72,12 +72,12 @@ def as_markdown(content: Mapping[str, Any]) -> str:
         lines += ["", f"### What survives in `{name}`", ""] if here else []
         for s in here:
             before, after = (" ".join(s[key].split()) for key in ("before", "after"))
-            lines.append(f"- `{s['function']}`: `{before}` became `{after}`. {s['why']}")
+            lines.append(f"- `{s['function']}`, in `{s['code']}`: `{before}` became `{after}`. {s['why']}")
     return "\n".join(lines) + "\n"
 
 
-def _name(record: Mapping[str, Any]) -> tuple[str, str, str, str]:
-    return record["file"], record["function"], record["before"], record["after"]
+def _name(record: Mapping[str, Any]) -> tuple[str, ...]:
+    return tuple(record[key] for key in ("file", "function", "code", "before", "after"))
 
 
 def _table(records: Sequence[Mapping[str, Any]], key: str) -> dict[str, dict[str, int]]:

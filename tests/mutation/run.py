@@ -40,7 +40,7 @@ class Outcome:
         """Return it as plain data."""
         m = self.mutant
         shown = {"function": m.place.function, "operator": m.operator, "before": m.before, "after": m.after}
-        about = {"id": m.id, "file": m.file, "line": m.line, **shown}
+        about = {"id": m.id, "file": m.file, "line": m.line, "code": m.code, **shown}
         return {**about, "fate": self.fate, "by": self.by, "seconds": round(self.seconds, 2), "tests": self.tests}
 
 

@@ -179,4 +179,4 @@ def test_a_run_finds_what_a_weak_test_lets_live_and_goes_on_where_it_stopped(tmp
     assert content["mutants"] == len(kept) == content["killed"] + len(content["survivors"])
     assert content["files"]["rnncore/schedules.py"] == {"mutants": len(kept), "killed": content["killed"]}
     assert as_markdown(content) == (tmp_path / "outcome.md").read_text()
-    assert "`Cosine.rate`: `math.pi * part` became `math.pi / part`. not explained" in as_markdown(content)
+    assert ": `math.pi * part` became `math.pi / part`. not explained" in as_markdown(content)

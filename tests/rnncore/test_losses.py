@@ -124,6 +124,12 @@ def test_log_softmax_is_its_definition() -> None:
     np.testing.assert_allclose(log_softmax(z), np.log(np.exp(z) / np.exp(z).sum(1, keepdims=True)), atol=1e-13)
 
 
+@pytest.mark.parametrize("wrong", [np.zeros((2, 3), np.float16), np.zeros((2, 3), int), np.zeros(3, np.float32)])
+def test_log_softmax_refuses_what_it_does_not_take(wrong: Any) -> None:
+    with pytest.raises((TypeError, ValueError), match="logits: expected"):
+        log_softmax(wrong)
+
+
 def test_a_loss_that_is_not_finite_comes_back_and_check_raises() -> None:
     z = np.zeros((2, 3), np.float32)
     z[1, 1] = np.nan

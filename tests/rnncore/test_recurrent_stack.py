@@ -463,7 +463,7 @@ def test_parameters_have_the_names_and_sizes_that_others_rely_on() -> None:
 def test_bad_arguments_are_named() -> None:
     x = np.zeros((5, 2, 3), np.float32)
     deep = LSTM(3, 4, layers=2)
-    with pytest.raises(ValueError, match="layers must be at least 1"):
+    with pytest.raises(ValueError, match="layers: expected at least 1"):
         LSTM(3, 4, layers=0)
     with pytest.raises(ValueError, match="acts between layers, and there is one"):
         LSTM(3, 4, dropout=0.5)
