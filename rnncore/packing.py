@@ -80,6 +80,21 @@ class Packing:
         return starts[self._time] + self._sorted
 
     @cached_property
+    def slab_of_row(self) -> np.ndarray[Any, Any]:
+        """(N,) the first packed row of the step that each packed row belongs to."""
+        return np.asarray(self.offsets)[self._time]
+
+    @cached_property
+    def width_of_row(self) -> np.ndarray[Any, Any]:
+        """(N,) how many sequences run at the step that each packed row belongs to."""
+        return np.asarray(self.batch_sizes, np.intp)[self._time]
+
+    @property
+    def column_of_row(self) -> np.ndarray[Any, Any]:
+        """(N,) which of the running sequences each packed row belongs to, in sorted order."""
+        return self._sorted
+
+    @cached_property
     def last(self) -> np.ndarray[Any, Any]:
         """(B,) where each sorted sequence's last row lies in that same buffer."""
         lengths = self.lengths[self.order]

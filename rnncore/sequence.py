@@ -81,6 +81,9 @@ def forward(
     trace.x = packing.pack(x) if trace.padded else x
     _set_initial(trace, initial)
     trace.noise = noise = None if regulariser is None else regulariser.draw(cell, p, trace)
+    if noise is None and (own := getattr(cell, "forward_loop", None)) is not None:
+        own(p, trace)
+        return trace
 
     small = packing.batch < _SMALL_BATCH
     Wx = xp.matmul(trace.x, p["W"].T) if small else None
@@ -123,11 +126,14 @@ def backward(
     if not _is_same(cell, trace.cell):
         ran, given = type(trace.cell).__name__, type(cell).__name__
         raise ValueError(f"backward needs the cell that ran forward, {ran}, got {given}")
-    packing, xp, noise = trace.packing, trace.xp, trace.noise
+    packing, noise = trace.packing, trace.noise
     rows = None if dh is None else _gradient_rows(trace, dh)
     dstate = _last_gradients(trace, dlast)
     da = trace.gradient_buffer()
     reaching = trace.state_gradient_buffers() if keep_state_gradients else None
+    if noise is None and (own := getattr(cell, "backward_loop", None)) is not None:
+        own(p, trace, rows, dstate, reaching)
+        return _gradients(cell, p, trace, dstate, grads, need_dx)
     for t in reversed(range(len(trace.now))):
         now, here = trace.now[t], slice(packing.offsets[t], packing.offsets[t + 1])
         running = tuple(d[:, : packing.batch_sizes[t]] for d in dstate)
@@ -144,6 +150,14 @@ def backward(
             noise.step_backward(cell, p, now, running, t)
         da[:, here] = now.da
 
+    return _gradients(cell, p, trace, dstate, grads, need_dx)
+
+
+def _gradients(
+    cell: Cell, p: Weights, trace: Trace, dstate: tuple[Array, ...], grads: dict[str, Array] | None, need_dx: bool
+) -> Gradients:
+    """Return what `backward` returns, once `trace.da` is filled and `dstate` has come to the initial states."""
+    packing, xp, da = trace.packing, trace.xp, trace.da
     grads = {name: xp.empty_like(value) for name, value in p.items()} if grads is None else grads
     dx = _products_over_time(cell, p, trace, da, grads, need_dx)
     return Gradients(dx, tuple(packing.unsort(xp.ascontiguousarray(d.T)) for d in dstate), grads)

@@ -5,7 +5,8 @@ from functools import cache
 
 import pytest
 
-from tests.gpu import stand_in
+from rnncore.kernels import blas, launch
+from tests.gpu import host_compiler, stand_in, stand_in_cuda
 
 
 @cache
@@ -27,14 +28,28 @@ def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
         if missing := real_gpu():
             pytest.skip(missing)
     else:
-        monkeypatch.setitem(sys.modules, "cupy", stand_in.module())
-    stand_in.counts.clear()
+        install(monkeypatch)
     return request.param
 
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
     """What the stand-in counted; there is no such count on a card."""
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.module())
-    stand_in.counts.clear()
+    install(monkeypatch)
     return stand_in.counts
+
+
+def install(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Put the stand-in in CuPy's place."""
+    monkeypatch.setitem(sys.modules, "cupy", stand_in.module())
+    monkeypatch.setattr(blas, "library", stand_in_cuda.Cublas)
+    launch.compiled.cache_clear()
+    stand_in.counts.clear()
+
+
+@pytest.fixture
+def kernels(gpu: str) -> str:
+    """As `gpu`, for what compiles kernels: the stand-in needs a C++ compiler for that."""
+    if gpu == "stand-in" and host_compiler.compiler() is None:
+        pytest.skip("no C++ compiler to run kernels on the processor")
+    return gpu

@@ -292,15 +292,17 @@ for _name, _keywords in REDUCTIONS.items():
 
 def module() -> ModuleType:
     """Return a module to be put into `sys.modules` as 'cupy'."""
+    from tests.gpu import stand_in_cuda
+
     made = ModuleType("cupy")
     vars(made).update(FUNCTIONS)
     vars(made).update({name: getattr(np, name) for name in ("float32", "float64", "intp", "uint8", "uint16", "bool_")})
     norm = _function("sqrt")
     linalg = SimpleNamespace(norm=lambda x: norm(FUNCTIONS["sum"](FUNCTIONS["multiply"](x, x))))
-    stream = SimpleNamespace(synchronize=lambda: None)
     runtime = SimpleNamespace(getDeviceCount=lambda: 1)
-    cuda = SimpleNamespace(runtime=runtime, get_current_stream=lambda: stream)
-    vars(made).update(ndarray=ndarray, bool=bool, linalg=linalg, cuda=cuda)
+    stream = lambda: stand_in_cuda.current.stream  # noqa: E731
+    cuda = SimpleNamespace(runtime=runtime, get_current_stream=stream, Stream=stand_in_cuda.Stream)
+    vars(made).update(ndarray=ndarray, bool=bool, linalg=linalg, cuda=cuda, RawModule=stand_in_cuda.RawModule)
     return made
 
 

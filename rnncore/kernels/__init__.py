@@ -1,0 +1,23 @@
+"""The loop over time on the GPU at the speed of the card: fused kernels, generated from the cells, in CUDA graphs.
+
+>>> from rnncore import Recurrent
+>>> from rnncore.cells import LSTM
+>>> from rnncore.kernels import Fused
+>>> layer = Recurrent(Fused(LSTM()), 200, 512, device="cuda")         # doctest: +SKIP
+
+Nothing here is chosen on its own: a cell on the GPU runs by CuPy's functions unless it is wrapped.
+
+record   a cell's step, run on symbols, becomes a tape of statements
+program  the tape becomes products, and one kernel between them
+source   a kernel becomes CUDA C++
+launch   compiled for the card, and launched
+blas     products that may be part of a graph
+graphs   a loop captured once, and launched as a whole
+loop     the loop over time
+fused    all of this as a cell
+"""
+
+from rnncore.kernels.fused import Fused
+from rnncore.kernels.record import CannotRecord
+
+__all__ = ["CannotRecord", "Fused"]

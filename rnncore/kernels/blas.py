@@ -1,0 +1,149 @@
+"""Matrix products on the GPU that may be part of a CUDA graph: cuBLAS with a handle and a workspace of our own.
+
+CuPy refuses its own products while a graph is captured, and would copy an operand or a result whose rows lie apart.
+So we call the cuBLAS that CuPy has loaded, by `ctypes`. Arrays are row-major here and column-major there: what is
+asked for is the product of the transposed matrices, in the other order.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import sys
+from ctypes import POINTER, byref, c_int, c_longlong, c_size_t, c_void_p
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from rnncore.array import Array
+
+#: How products may round their operands: the compute types of `cublas_api.h`. Sums are kept in float32 by all three.
+COMPUTE = {"float32": 68, "tf32": 77, "bf16": 75}
+_COMPUTE_64F, _REAL_32F, _REAL_64F, _DEFAULT_ALGORITHM = 70, 0, 1, -1
+#: What NVIDIA recommends for Hopper; a graph needs a workspace that does not move.
+WORKSPACE = 32 << 20
+
+
+class BlasError(RuntimeError):
+    """cuBLAS refused a call."""
+
+
+class Blas:
+    """Products of one precision.
+
+    products : 'float32' as it is; 'tf32' and 'bf16' round the operands of float32 products to 10 and 7 bits behind
+        the point, on the way into the tensor cores. Parameters and sums stay float32. float64 is never rounded.
+    """
+
+    def __init__(self, products: str = "float32") -> None:
+        if products not in COMPUTE:
+            raise ValueError(f"products: expected one of {', '.join(COMPUTE)}, got {products!r}")
+        self.products = products
+        self._cupy: Any = sys.modules["cupy"]
+        self._library = library()
+        self._handle, self._stream = c_void_p(), -1
+        self._check("cublasCreate_v2", byref(self._handle))
+        self._workspace = self._cupy.empty(WORKSPACE, np.uint8)
+
+    def product(self, A: Array, B: Array, out: Array, transposed: bool = False, adds: bool = False) -> None:
+        """Set `out` (M, b), or add to it, A (M, K), or the transposed of A (K, M), times B (K, b).
+
+        A has no gaps; rows of B and of `out` may lie apart.
+        """
+        M, b = out.shape
+        self._call(
+            *(0, int(transposed)), *(b, M, len(B)), *(B, _leading(B), 0), *(A, A.shape[1], 0),
+            float(adds), *(out, _leading(out), 0), 1, out.dtype,
+        )  # fmt: skip
+
+    def input_products(self, W: Array, x: Array, out: Array) -> None:
+        """Set T slabs (M, b) to W (M, K) times every x_t transposed; x is (T, b, K).
+
+        out : the first of the slabs, which lie end to end.
+        """
+        steps, b, K = x.shape
+        self._call(
+            *(1, 0), *(b, len(W), K), *(x, K, b * K), *(W, K, 0), 0.0, *(out, b, len(W) * b), steps, out.dtype
+        )  # fmt: skip
+
+    def _call(
+        self, op_a: int, op_b: int, m: int, n: int, k: int, a: Array, lda: int, stride_a: int,
+        b: Array, ldb: int, stride_b: int, beta: float, c: Array, ldc: int, stride_c: int, count: int, dtype: Any,
+    ) -> None:  # fmt: skip
+        """One call of cuBLAS, in its terms: c (m, n) = a (m, k) b (k, n) + beta c, column by column, `count` times."""
+        self._follow_stream()
+        if dtype == np.float32:
+            kind, compute = _REAL_32F, COMPUTE[self.products]
+        else:
+            kind, compute = _REAL_64F, _COMPUTE_64F
+        one, keep = (_number(dtype, value) for value in (1.0, beta))
+        self._check(
+            "cublasGemmStridedBatchedEx", self._handle, op_a, op_b, m, n, k,
+            byref(one), a.data.ptr, kind, lda, stride_a, b.data.ptr, kind, ldb, stride_b,
+            byref(keep), c.data.ptr, kind, ldc, stride_c, count, compute, _DEFAULT_ALGORITHM,
+        )  # fmt: skip
+
+    def _follow_stream(self) -> None:
+        """Work on CuPy's current stream; changing it resets the workspace, so that is given anew."""
+        stream = self._cupy.cuda.get_current_stream().ptr
+        if stream != self._stream:
+            self._check("cublasSetStream_v2", self._handle, stream)
+            self._check("cublasSetWorkspace_v2", self._handle, self._workspace.data.ptr, WORKSPACE)
+            self._stream = stream
+
+    def _check(self, name: str, *arguments: Any) -> None:
+        status = getattr(self._library, name)(*arguments)
+        if status:
+            raise BlasError(f"{name} returned the status {status}; see cublasStatus_t in cuBLAS' documentation")
+
+
+_GEMM = [c_void_p, c_int, c_int, c_int, c_int, c_int]
+_GEMM += [c_void_p, c_void_p, c_int, c_int, c_longlong, c_void_p, c_int, c_int, c_longlong]
+_GEMM += [c_void_p, c_void_p, c_int, c_int, c_longlong, c_int, c_int, c_int]
+SIGNATURES: dict[str, list[Any]] = {
+    "cublasCreate_v2": [POINTER(c_void_p)],
+    "cublasSetStream_v2": [c_void_p, c_void_p],
+    "cublasSetWorkspace_v2": [c_void_p, c_void_p, c_size_t],
+    "cublasGemmStridedBatchedEx": _GEMM,
+}
+
+
+@cache
+def library() -> Any:
+    """Return the cuBLAS that CuPy has loaded, its functions declared.
+
+    Raises
+    ------
+    RuntimeError
+        If CuPy has loaded none.
+    """
+    from cupy_backends.cuda.libs import cublas  # loads it
+
+    path = _loaded("libcublas.so")
+    if path is None:
+        raise RuntimeError(f"{cublas.__name__} has loaded no libcublas.so; install CuPy with its CUDA libraries")
+    return declare(ctypes.CDLL(path))
+
+
+def declare(found: Any) -> Any:
+    """Give the functions of a library their types, and return it."""
+    for name, arguments in SIGNATURES.items():
+        function = getattr(found, name)
+        function.argtypes, function.restype = arguments, c_int
+    return found
+
+
+def _loaded(name: str) -> str | None:
+    """Return the path of a library of this process; CuPy says nowhere which one it took."""
+    with open("/proc/self/maps", encoding="utf-8") as maps:
+        paths = [line.split(maxsplit=5)[5].strip() for line in maps if f"/{name}" in line]
+    return paths[0] if paths else None
+
+
+def _number(dtype: Any, value: float) -> Any:
+    return ctypes.c_float(value) if dtype == np.float32 else ctypes.c_double(value)
+
+
+def _leading(x: Array) -> int:
+    """How far apart rows of x begin."""
+    return max(int(x.strides[0]) // int(x.itemsize), int(x.shape[1]), 1)

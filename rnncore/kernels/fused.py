@@ -1,0 +1,145 @@
+"""Any cell with its steps as fused kernels: as few launches a step as the recurrence allows."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from rnncore.array import Array, Workspace, is_on_gpu
+from rnncore.cells.base import Cell, Weights
+from rnncore.kernels.blas import COMPUTE, Blas
+from rnncore.kernels.graphs import Graphs
+from rnncore.kernels.launch import Launcher
+from rnncore.kernels.loop import backward_loop, forward_loop
+from rnncore.kernels.program import compose
+from rnncore.kernels.record import Kind, record
+from rnncore.params import Initialiser
+from rnncore.trace import Now, Trace
+
+
+class Fused:
+    """A cell for the GPU: what `cell` does in a step, as products and one fused kernel between them.
+
+    It is a cell itself and goes wherever one goes: into `rnncore.Recurrent`, `rnncore.forward`, a captioner. The
+    kernels are generated from the cell's own `step` and `step_backward` (`rnncore.kernels.record`), so there is no
+    second definition, and a cell of your own is fused as ours are. Parameters, gradients and the Trace are the cell's.
+
+    Parameters
+    ----------
+    cell : any cell whose steps can be recorded; one that cannot raises `CannotRecord` at its first step.
+    graph : whether the loop over time is captured as a CUDA graph from the second pass of the same sizes on, so that
+        a pass costs one launch. A pass with zoneout or recurrent dropout is not captured: its steps are launched
+        one by one.
+    products : 'float32', 'tf32' or 'bf16': how the products of float32 arrays round their operands on the way into
+        the tensor cores; sums and parameters stay float32. See `rnncore.kernels.blas`.
+
+    Examples
+    --------
+    >>> from rnncore.cells import LSTM
+    >>> Fused(LSTM(), products="tf32")
+    Fused(LSTM, graph=True, products='tf32')
+    """
+
+    def __init__(self, cell: Cell, graph: bool = True, products: str = "float32") -> None:
+        if products not in COMPUTE:
+            raise ValueError(f"products: expected one of {', '.join(COMPUTE)}, got {products!r}")
+        self.cell, self.graph, self.products = cell, graph, products
+        self.gates, self.preactivations, self.state, self.saved = (
+            cell.gates, cell.preactivations, cell.state, cell.saved,
+        )  # fmt: skip
+        self.carries = bool(getattr(cell, "carries", False))
+        self.graphs = Graphs()
+        self.memory: dict[np.dtype[np.floating], Workspace] = {}
+        self._launchers: dict[Any, Launcher] = {}
+        self._blas: Blas | None = None
+
+    def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
+        """Return the shapes of the cell's parameters."""
+        return self.cell.shapes(input_size, hidden_size)
+
+    def sizes(self, hidden_size: int) -> dict[str, int]:
+        """Return the rows of what has not H of them."""
+        own = getattr(self.cell, "sizes", None)
+        return own(hidden_size) if own else {}
+
+    def initialisers(self) -> dict[str, Initialiser]:
+        """Return the cell's own."""
+        return self.cell.initialisers()
+
+    def step(self, p: Weights, now: Now) -> None:
+        """Launch the step's program."""
+        kind = Kind(masked=now.mask is not None)
+        self.launch(p, now, kind, step_views(self, now))
+
+    def step_backward(self, p: Weights, now: Now, dstate: tuple[Array, ...]) -> None:
+        """Launch the program of the step backward."""
+        kept = tuple(k is not None for k in now.reaching)
+        kind = Kind(backward=True, masked=now.mask is not None, keeps=kept)
+        self.launch(p, now, kind, step_views(self, now, dstate))
+
+    def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
+        """Compute what the cell computes after the loop."""
+        self.cell.recurrent_grads(p, trace, da, grads)
+
+    def forward_loop(self, p: Weights, trace: Trace) -> None:
+        """Run over all steps; `rnncore.sequence.forward` calls this in place of its own loop."""
+        self.blas(trace.x)
+        if trace.now:
+            forward_loop(self, p, trace)
+
+    def backward_loop(
+        self,
+        p: Weights,
+        trace: Trace,
+        rows: Array | None,
+        dstate: tuple[Array, ...],
+        reaching: list[list[Array]] | None,
+    ) -> None:
+        """Run back over all steps; `rnncore.sequence.backward` calls this in place of its own loop."""
+        if trace.now:
+            backward_loop(self, p, trace, rows, dstate, reaching)
+
+    def launch(self, p: Weights, now: Now, kind: Kind, views: dict[str, Array]) -> None:
+        """Launch a step on its views."""
+        blas = self.blas(now.a)
+        self._launcher(p, now, kind)(p, views, blas, self.workspace(now.a.dtype))
+
+    def blas(self, like: Array) -> Blas:
+        """Return the products of this cell."""
+        if not is_on_gpu(like):
+            raise TypeError(f"{self!r} runs on the GPU; got arrays on the host: use the cell itself there")
+        if self._blas is None:
+            self._blas = Blas(self.products)
+        return self._blas
+
+    def _launcher(self, p: Mapping[str, Array], now: Now, kind: Kind) -> Launcher:
+        """Return the compiled program of a step of these sizes, made when it is first asked for."""
+        hidden = len(now.gates[0])
+        shapes = {name: tuple(a.shape) for name, a in p.items()}
+        key = (hidden, tuple(shapes.items()), now.a.dtype, kind)
+        if key not in self._launchers:
+            program = compose(record(self.cell, shapes, hidden, kind), hidden)
+            name = type(self.cell).__name__.lower() + ("_backward" if kind.backward else "_forward")
+            self._launchers[key] = Launcher(program, name, now.a.dtype)
+        return self._launchers[key]
+
+    def workspace(self, dtype: np.dtype[np.floating]) -> Workspace:
+        """Return memory that all passes of this cell share."""
+        if dtype not in self.memory:
+            self.memory[dtype] = Workspace(dtype, sys.modules["cupy"])
+        return self.memory[dtype]
+
+    def __repr__(self) -> str:
+        return f"Fused({type(self.cell).__name__}, graph={self.graph}, products={self.products!r})"
+
+
+def step_views(cell: Fused, now: Now, dstate: tuple[Array, ...] = ()) -> dict[str, Array]:
+    """Return the buffers of a step by the names of `record`."""
+    views = {"a": now.a, "da": now.da, "scratch": now.scratch, "recalled": now.recalled, "mask": now.mask}
+    for what, arrays in (("prev", now.prev), ("next", now.next), ("dstate", dstate), ("reaching", now.reaching)):
+        views |= {f"{what} {name}": a for name, a in zip(cell.state, arrays, strict=False)}
+    views |= {f"saved {name}": a for name, a in zip(cell.saved, now.saved, strict=True)}
+    return views

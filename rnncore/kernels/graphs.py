@@ -1,0 +1,51 @@
+"""CUDA graphs: what was launched once is launched again as a whole, by one call."""
+
+from __future__ import annotations
+
+import sys
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Any
+
+#: Graphs kept for one cell: sizes beyond that push out the one used longest ago.
+LIMIT = 64
+
+
+class Graphs:
+    """The graphs of one cell, by everything that a graph has fixed: sizes, lengths, and the address of every buffer.
+
+    The first pass with a key is launched step by step, so that kernels are compiled and workspaces made; the second
+    is captured; from then on the graph runs. A training loop comes to rest on it after two passes of each size.
+    """
+
+    def __init__(self, limit: int = LIMIT) -> None:
+        self.limit = limit
+        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def __len__(self) -> int:
+        return sum(graph is not None for graph in self._kept.values())
+
+    def run(self, key: Hashable, launch: Callable[[], None]) -> None:
+        """Do what `launch` does, which may depend on nothing but `key`."""
+        if key not in self._kept:
+            launch()
+            self._kept[key] = None
+        else:
+            if self._kept[key] is None:
+                self._kept[key] = capture(launch)
+            self._kept[key].launch()
+            self._kept.move_to_end(key)
+        while len(self._kept) > self.limit:
+            self._kept.popitem(last=False)
+
+
+def capture(launch: Callable[[], None]) -> Any:
+    """Return the graph of all that `launch` puts on CuPy's current stream; nothing of it runs."""
+    stream = sys.modules["cupy"].cuda.Stream(non_blocking=True)
+    with stream:
+        stream.begin_capture()
+        try:
+            launch()
+        finally:
+            graph = stream.end_capture()
+    return graph

@@ -1,0 +1,73 @@
+"""Compiling programs for the card at hand, and launching them."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from rnncore.array import Array, Workspace
+from rnncore.kernels.blas import Blas
+from rnncore.kernels.program import Kernel, Program
+from rnncore.kernels.record import Matrix
+from rnncore.kernels.source import LAYOUT, preamble, program_source
+
+THREADS = 256
+#: Blocks beyond this many walk on through the array instead: more than any card runs at once.
+MOST_BLOCKS = 65535
+
+
+class Launcher:
+    """A program, compiled for one precision, that runs on views of a step's buffers."""
+
+    def __init__(self, program: Program, name: str, dtype: np.dtype[np.floating]) -> None:
+        self.program, self.name, self.dtype = program, name, dtype
+        names = [f"{name}_{k}" for k in range(len(program.kernels))]
+        functions = iter(compiled(program_source(program, name, dtype), *names) if names else ())
+        self._stages = [(stage, next(functions) if isinstance(stage, Kernel) else None) for stage in program.stages]
+
+    def __call__(self, p: Mapping[str, Array], views: dict[str, Array], blas: Blas, memory: Workspace) -> None:
+        """Launch every stage: `views` are the buffers of a step, (rows, b) each, by the names of `record`."""
+        b = views["a"].shape[1]
+        views |= {name: memory.take(name, rows, b) for name, rows in self.program.temporaries.items()}
+        for stage, function in self._stages:
+            if isinstance(stage, Kernel):
+                _launch(function, stage, p, views)
+            else:
+                A, B, out = _rows(p, stage.matrix), views[stage.operand.name], views[stage.out.name]
+                B, out = B[stage.operand.start :][: stage.operand.rows], out[stage.out.start :][: stage.out.rows]
+                blas.product(A, B, out, stage.matrix.transposed, stage.adds)
+
+
+def _launch(function: Any, kernel: Kernel, p: Mapping[str, Array], views: Mapping[str, Array]) -> None:
+    arguments: list[Any] = []
+    for name in kernel.buffers:
+        view = views[name]
+        arguments += [view, np.int32(view.strides[0] // view.itemsize)]
+    b = views[kernel.buffers[0]].shape[1]
+    columns = [p[name] for name in kernel.columns]
+    function(*shape_of(kernel.rows * b), (np.int32(kernel.rows), np.int32(b), *arguments, *columns))
+
+
+def _rows(p: Mapping[str, Array], matrix: Matrix) -> Array:
+    return p[matrix.name][matrix.start :][: matrix.rows]
+
+
+def shape_of(size: int) -> tuple[tuple[int], tuple[int]]:
+    """Return grid and block for as many threads, or for as many as fit."""
+    return (min(max(1, -(-size // THREADS)), MOST_BLOCKS),), (THREADS,)
+
+
+@cache
+def compiled(source: str, *names: str) -> tuple[Any, ...]:
+    """Compile a source for the card and return its kernels; CuPy keeps the result on disk too."""
+    module = sys.modules["cupy"].RawModule(code=source, options=("-std=c++17",))
+    return tuple(module.get_function(name) for name in names)
+
+
+def layout_kernels(dtype: np.dtype[np.floating]) -> tuple[Any, ...]:
+    """Return `rows_from_slabs` and `slabs_from_rows`."""
+    return compiled(preamble(dtype) + LAYOUT, "rows_from_slabs", "slabs_from_rows")

@@ -1,0 +1,257 @@
+"""From what a cell does in a step to as few launches as it takes: products, and one fused kernel between them.
+
+A `Tape` (`rnncore.kernels.record`) has one statement for each call of an array function. Here statements over several
+gates are taken apart, what nobody reads is left out, sums of products go into the product itself, and all statements
+between two products become one `Kernel`, in which every number lives in a register from its first use to its last.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import pairwise
+
+from rnncore.kernels.record import Apply, Block, CannotRecord, Column, Product, Statement, Tape
+
+
+@dataclass(frozen=True)
+class Kernel:
+    """Statements over blocks of the same number of rows, computed number by number in one launch.
+
+    loads : blocks that are read before they are written. stores : those whose last value somebody reads later.
+    """
+
+    rows: int
+    statements: tuple[Apply, ...]
+    stores: tuple[Block, ...]
+
+    @cached_property
+    def loads(self) -> tuple[Block, ...]:
+        """The blocks that are read before they are written."""
+        found: dict[Block, None] = {}
+        written: set[Block] = set()
+        for statement in self.statements:
+            found |= dict.fromkeys(b for b in _blocks_read(statement) if b not in written)
+            written.add(statement.out)
+        return tuple(found)
+
+    @property
+    def buffers(self) -> tuple[str, ...]:
+        """The buffers that it touches, in the order of its arguments."""
+        return tuple(dict.fromkeys(block.name for block in (*self.loads, *self.stores)))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The parameters that it reads one number a row of, in the order of its arguments."""
+        found = [x.name for s in self.statements for x in s.operands if isinstance(x, Column)]
+        return tuple(dict.fromkeys(found))
+
+
+Stage = Kernel | Product
+
+
+@dataclass(frozen=True)
+class Program:
+    """What a step launches, in order; `temporaries` are the buffers, by rows, that it needs beside those of a step."""
+
+    stages: tuple[Stage, ...]
+    temporaries: dict[str, int]
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """The fused kernels among the stages."""
+        return tuple(stage for stage in self.stages if isinstance(stage, Kernel))
+
+
+def compose(tape: Tape, hidden: int) -> Program:
+    """Return the program of a tape.
+
+    Raises
+    ------
+    CannotRecord
+        If blocks of a buffer overlap without being the same.
+    """
+    statements = _join_sums([part for s in tape.statements for part in _take_apart(s, hidden)], hidden)
+    statements = _behind_products(statements, hidden)
+    _refuse_overlaps(statements, hidden)
+    wanted = {block for s in statements for block in _written(s, hidden) if not _is_working(block.name)}
+    kept = _without_the_unread(statements, wanted, hidden)
+    stages = tuple(_stages(kept, wanted, hidden))
+    used = {name for stage in stages for name in _names(stage)}
+    temporaries = {n: rows for n, rows in tape.buffers.items() if n.startswith("temporary") and n in used}
+    return Program(stages, temporaries)
+
+
+def _is_working(name: str) -> bool:
+    """Whether a buffer's content is of no interest after the step."""
+    return name == "scratch" or name.startswith("temporary")
+
+
+def _names(stage: Stage) -> tuple[str, ...]:
+    return stage.buffers if isinstance(stage, Kernel) else (stage.operand.name, stage.out.name)
+
+
+def _units(name: str, rows: int, hidden: int, start: int = 0) -> list[Block]:
+    """Cut rows into blocks of H, which is what gates are; what is no multiple of H stays whole."""
+    if start % hidden or rows % hidden:
+        return [Block(name, start, rows)]
+    return [Block(name, start + k, hidden) for k in range(0, rows, hidden)]
+
+
+def _cut(block: Block, hidden: int) -> list[Block]:
+    return _units(block.name, block.rows, hidden, block.start)
+
+
+def _take_apart(statement: Statement, hidden: int) -> Iterator[Statement]:
+    """Yield one statement for each block of H rows; a product stays as it is."""
+    if isinstance(statement, Product):
+        yield statement
+        return
+    for k, out in enumerate(_cut(statement.out, hidden)):
+        operands = tuple(
+            x if isinstance(x, float) else x._replace(start=x.start + k * out.rows, rows=out.rows)
+            for x in statement.operands
+        )
+        yield replace(statement, operands=operands, out=out)
+
+
+def _blocks_read(statement: Apply) -> list[Block]:
+    return [x for x in statement.operands if isinstance(x, Block)]
+
+
+def _read(statement: Statement, hidden: int) -> set[Block]:
+    if isinstance(statement, Apply):
+        return set(_blocks_read(statement))
+    return {*_cut(statement.operand, hidden), *(_cut(statement.out, hidden) if statement.adds else ())}
+
+
+def _written(statement: Statement, hidden: int) -> set[Block]:
+    return {statement.out} if isinstance(statement, Apply) else set(_cut(statement.out, hidden))
+
+
+def _join_sums(statements: list[Statement], hidden: int) -> list[Statement]:
+    """Turn a product into working memory, and the sums that alone read it, into a product that adds."""
+    out: list[Statement] = []
+    k = 0
+    while k < len(statements):
+        statement = statements[k]
+        joined = _sum_of(statement, statements[k + 1 :], hidden) if isinstance(statement, Product) else None
+        if joined is None:
+            out.append(statement)
+            k += 1
+        else:
+            out.append(joined)
+            k += 1 + len(_cut(joined.out, hidden))
+    return out
+
+
+def _sum_of(product: Product, rest: list[Statement], hidden: int) -> Product | None:
+    """Return `x += product` for `work = product; x += work`, if that is what stands there and work is read no more."""
+    parts = _cut(product.out, hidden)
+    if not _is_working(product.out.name) or len(rest) < len(parts):
+        return None
+    sums = rest[: len(parts)]
+    first = sums[0].out
+    for k, (part, each) in enumerate(zip(parts, sums, strict=True)):
+        out = first._replace(start=first.start + k * first.rows)
+        if not isinstance(each, Apply) or each.function != "add" or each.out != out or out in parts:
+            return None
+        if {*each.operands} != {out, part}:
+            return None
+    if any(_reads_before_writing(part, rest[len(parts) :], hidden) for part in parts):
+        return None
+    return replace(product, out=first._replace(rows=product.out.rows), adds=True)
+
+
+def _reads_before_writing(block: Block, statements: Sequence[Statement], hidden: int) -> bool:
+    for statement in statements:
+        if block in _read(statement, hidden):
+            return True
+        if block in _written(statement, hidden):
+            return False
+    return False
+
+
+def _behind_products(statements: list[Statement], hidden: int) -> list[Statement]:
+    """Move what stands before a product and has nothing to do with it behind it, if it so joins the next kernel.
+
+    The bias is such a thing: `a += b` and a product that adds to a may change places. Only all that stands before a
+    product is moved: a part would make one kernel more.
+    """
+    out: list[Statement] = []
+    before: list[Statement] = []
+    for k, statement in enumerate(statements):
+        if isinstance(statement, Apply):
+            before.append(statement)
+        elif k + 1 < len(statements) and all(_may_swap(each, statement, hidden) for each in before):
+            out.append(statement)
+        else:
+            out += [*before, statement]
+            before = []
+    return out + before
+
+
+def _may_swap(first: Statement, product: Statement, hidden: int) -> bool:
+    if not isinstance(first, Apply) or not isinstance(product, Product):
+        return False
+    made, read = _written(product, hidden), set(_cut(product.operand, hidden))
+    touched = {first.out, *_blocks_read(first)}
+    if first.out in read:
+        return False
+    both_add = product.adds and first.function == "add" and first.operands[0] == first.out
+    return not touched & made or (both_add and not {*first.operands[1:]} & made)
+
+
+def _refuse_overlaps(statements: list[Statement], hidden: int) -> None:
+    """Blocks are what liveness is reckoned in, so two of a buffer must be the same or apart."""
+    blocks = sorted({b for s in statements for b in _read(s, hidden) | _written(s, hidden)})
+    for one, other in pairwise(blocks):
+        end = one.start + one.rows
+        if one.name == other.name and end > other.start:
+            raise CannotRecord(f"{one.name}: rows {one.start} to {end} overlap those from {other.start} on")
+
+
+def _without_the_unread(statements: list[Statement], wanted: set[Block], hidden: int) -> list[Statement]:
+    """Leave out what is overwritten, or forgotten after the step, before anyone reads it."""
+    kept: list[Statement] = []
+    live = set(wanted)
+    for statement in reversed(statements):
+        written = _written(statement, hidden)
+        if not written & live:
+            continue
+        live = (live - written) | _read(statement, hidden)
+        kept.append(statement)
+    return kept[::-1]
+
+
+def _stages(statements: list[Statement], wanted: set[Block], hidden: int) -> Iterator[Stage]:
+    k = 0
+    while k < len(statements):
+        statement = statements[k]
+        if isinstance(statement, Product):
+            yield statement
+            k += 1
+            continue
+        run: list[Apply] = []
+        while k < len(statements) and isinstance(each := statements[k], Apply):
+            run.append(each)
+            k += 1
+        yield from _kernels(run, statements[k:], wanted, hidden)
+
+
+def _kernels(run: list[Apply], later: list[Statement], wanted: set[Block], hidden: int) -> Iterator[Kernel]:
+    """Yield a kernel for each number of rows; blocks of different sizes have nothing to do with one another."""
+    for rows in dict.fromkeys(s.out.rows for s in run):
+        own = tuple(s for s in run if s.out.rows == rows)
+        stores = tuple(b for b in dict.fromkeys(s.out for s in own) if _is_read_later(b, later, wanted, hidden))
+        yield Kernel(rows, own, stores)
+
+
+def _is_read_later(block: Block, later: list[Statement], wanted: set[Block], hidden: int) -> bool:
+    for statement in later:
+        if block in _read(statement, hidden):
+            return True
+        if block in _written(statement, hidden):
+            return False
+    return block in wanted

@@ -1,0 +1,124 @@
+"""The CUDA C++ of a fused kernel, and the names in it."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from rnncore.kernels.program import Kernel, Program
+from rnncore.kernels.record import FUNCTIONS, Apply, Block, Column, Operand
+
+#: What stands above every kernel. T is the type of all numbers; tanh, exp and so on are overloaded for it.
+PREAMBLE = "typedef {type} T;\n"
+TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
+
+
+def identifier(name: str) -> str:
+    """Return a buffer's name as C++ takes it."""
+    return name.replace(" ", "_")
+
+
+def preamble(dtype: DTypeLike) -> str:
+    """Return what stands above the kernels of one precision."""
+    return PREAMBLE.format(type=TYPES[np.dtype(dtype)])
+
+
+def kernel_source(kernel: Kernel, name: str) -> str:
+    """Return a kernel named `name` whose arguments are H and b, each buffer and its leading size, and each column.
+
+    H, the rows of a block, is an argument, so that one compilation serves layers of all sizes. A block at row r of a
+    buffer is (H, b) from `buffer + r * ld` on; ld is b, or more where the buffer has columns of sequences that run no
+    longer. One thread computes one number of every block, and reads and writes it once.
+    """
+    buffers = [identifier(buffer) for buffer in kernel.buffers]
+    arguments = ["const int rows", "const int b"]
+    arguments += [f"T* __restrict__ {buffer}, const int {buffer}_ld" for buffer in buffers]
+    arguments += [f"const T* __restrict__ p_{column}" for column in kernel.columns]
+    return f"""\
+extern "C" __global__ void {name}({", ".join(arguments)})
+{{
+    const long long size = (long long)rows * b;
+    const long long stride = (long long)gridDim.x * blockDim.x;
+    for (long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x; k < size; k += stride) {{
+        const long long u = k / b, s = k - u * b;
+{body(kernel, "        ")}
+    }}
+}}
+"""
+
+
+def body(kernel: Kernel, indent: str) -> str:
+    """Return loads, statements and stores for the unit `u` of the sequence `s`."""
+    lines = [f"T {variable(block)} = {_place(block)};" for block in kernel.loads]
+    known = set(kernel.loads)
+    for statement in kernel.statements:
+        lines.append(("" if statement.out in known else "T ") + expression(statement))
+        known.add(statement.out)
+    lines += [f"{_place(block)} = {variable(block)};" for block in kernel.stores]
+    return "\n".join(indent + line for line in lines)
+
+
+def expression(statement: Apply) -> str:
+    """Return one statement in C++."""
+    return f"{variable(statement.out)} = {FUNCTIONS[statement.function].format(*map(_operand, statement.operands))};"
+
+
+def variable(block: Block) -> str:
+    """Return the name of the register that holds a block's number."""
+    return f"{identifier(block.name)}_{block.start // block.rows}"
+
+
+def _place(block: Block) -> str:
+    buffer = identifier(block.name)
+    return f"{buffer}[{_row(block)} * {buffer}_ld + s]"
+
+
+def _row(block: Block | Column) -> str:
+    """Return where a block's row u stands in its buffer, as a multiple of the rows of a block where it is one."""
+    blocks, rest = divmod(block.start, block.rows)
+    if rest:
+        return f"({block.start} + u)"
+    return {0: "u", 1: "(rows + u)"}.get(blocks, f"({blocks} * rows + u)")
+
+
+def _operand(x: Operand) -> str:
+    if isinstance(x, float):
+        return f"T({x!r})"
+    if isinstance(x, Column):
+        return f"p_{x.name}[{_row(x)}]"
+    return variable(x)
+
+
+#: Between rows (N, H), one a packed row, and slabs (H, b_t), one a step: where each packed row's slab begins, how
+#: many columns it has and which of them is the row's are `start`, `width` and `column`.
+LAYOUT = """\
+extern "C" __global__ void rows_from_slabs(const int rows, const int units, const long long* __restrict__ start,
+    const long long* __restrict__ width, const long long* __restrict__ column, const T* __restrict__ slabs,
+    T* __restrict__ out)
+{
+    const long long size = (long long)rows * units;
+    const long long stride = (long long)gridDim.x * blockDim.x;
+    for (long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x; k < size; k += stride) {
+        const long long n = k / units, u = k - n * units;
+        out[k] = slabs[start[n] * units + u * width[n] + column[n]];
+    }
+}
+
+extern "C" __global__ void slabs_from_rows(const int rows, const int units, const long long* __restrict__ start,
+    const long long* __restrict__ width, const long long* __restrict__ column, T* __restrict__ slabs,
+    const T* __restrict__ from)
+{
+    const long long size = (long long)rows * units;
+    const long long stride = (long long)gridDim.x * blockDim.x;
+    for (long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x; k < size; k += stride) {
+        const long long n = k / units, u = k - n * units;
+        slabs[start[n] * units + u * width[n] + column[n]] = from[k];
+    }
+}
+"""
+
+
+def program_source(program: Program, name: str, dtype: DTypeLike) -> str:
+    """Return all kernels of a program, named `name_0`, `name_1` and so on."""
+    kernels = [kernel_source(kernel, f"{name}_{k}") for k, kernel in enumerate(program.kernels)]
+    return "\n".join([preamble(dtype), *kernels])

@@ -1,0 +1,93 @@
+"""CUDA kernels run on the processor: the same source, compiled as C++ under a header that says what CUDA's words mean.
+
+Threads run one after another; a source with `__syncthreads` or a grid barrier gets a thread of its own for each.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import re
+import shutil
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+HEADER = r"""
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <algorithm>
+using std::tanh; using std::exp; using std::log; using std::sqrt; using std::fabs;
+struct Dim { unsigned x, y, z; };
+static thread_local Dim threadIdx, blockIdx;
+static Dim blockDim, gridDim;
+#define __global__
+#define __device__ static
+#define __forceinline__ inline
+#define __launch_bounds__(...)
+"""
+
+DRIVER = """
+extern "C" void host_{name}(unsigned grid, unsigned block, void** p)
+{{
+    gridDim = {{grid, 1, 1}}; blockDim = {{block, 1, 1}};
+    for (unsigned b = 0; b < grid; ++b) for (unsigned t = 0; t < block; ++t) {{
+        blockIdx = {{b, 0, 0}}; threadIdx = {{t, 0, 0}};
+        {name}({arguments});
+    }}
+}}
+"""
+
+KERNEL = re.compile(r'extern "C" __global__ void (?:__launch_bounds__\([^)]*\) )?(\w+)\(([^)]*)\)')
+FOLDER = Path(tempfile.mkdtemp(prefix="kernels-on-host-"))
+
+
+def compiler() -> str | None:
+    """The C++ compiler, or None."""
+    return shutil.which("g++") or shutil.which("c++")
+
+
+def parameters(declared: str) -> list[str]:
+    """The types of a kernel's parameters, without names and qualifiers."""
+    plain = declared.replace("__restrict__", "").replace("const ", "")
+    return [" ".join(p.split()[:-1]).replace(" *", "*") for p in plain.split(",")]
+
+
+def drivers(source: str) -> str:
+    """For every kernel a function that runs all of its threads."""
+    out = []
+    for name, declared in KERNEL.findall(source):
+        types = parameters(declared)
+        arguments = [f"({t})p[{k}]" if t.endswith("*") else f"*({t}*)p[{k}]" for k, t in enumerate(types)]
+        out.append(DRIVER.format(name=name, arguments=", ".join(arguments)))
+    return "".join(out)
+
+
+@cache
+def compiled(source: str, header: str = HEADER, make: Any = drivers) -> ctypes.CDLL:
+    """Compile a source, and return its library with a `host_` function for every kernel."""
+    stem = FOLDER / hashlib.sha256((header + source).encode()).hexdigest()[:16]
+    stem.with_suffix(".cpp").write_text(header + source + make(source), "utf-8")
+    command = [str(compiler()), "-std=c++20", "-O1", "-pthread", "-fPIC", "-shared", "-Wall", "-Wno-unused"]
+    command += ["-Wno-unknown-pragmas", "-ffp-contract=off", "-o", f"{stem}.so", f"{stem}.cpp"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or "warning" in done.stderr:
+        raise RuntimeError(done.stderr)
+    return ctypes.CDLL(f"{stem}.so")
+
+
+def pointers(arguments: tuple[Any, ...]) -> tuple[Any, list[Any]]:
+    """Kernel arguments as addresses: arrays by their data, numbers by where they stand; and what must stay alive."""
+    kept: list[Any] = []
+    out = (ctypes.c_void_p * len(arguments))()
+    for k, argument in enumerate(arguments):
+        if hasattr(argument, "data") and hasattr(argument.data, "ptr"):
+            out[k] = argument.data.ptr
+        else:
+            box = {4: ctypes.c_int, 8: ctypes.c_longlong}[argument.itemsize](int(argument))
+            kept.append(box)
+            out[k] = ctypes.addressof(box)
+    return out, kept

@@ -1,0 +1,159 @@
+"""The rest of the stand-in for CuPy: kernels from source, streams, graphs, and cuBLAS, all on the processor.
+
+Kernels are the real ones (`host_compiler`); cuBLAS is a textbook product behind the signatures of the library, called
+through `ctypes` as it is. While a stream is being captured nothing runs, and a graph runs what was noted.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable
+from types import SimpleNamespace
+from typing import Any
+
+from rnncore.kernels import blas
+from tests.gpu import host_compiler
+from tests.gpu.stand_in import counts
+
+#: What the stream that is being captured has noted, or None.
+captured: list[Callable[[], None]] | None = None
+
+
+def launch(run: Callable[[], None], kind: str) -> None:
+    """Run now, or when the graph is launched."""
+    if captured is not None:
+        captured.append(run)
+        return
+    counts.update({"launches": 1, kind: 1})
+    run()
+
+
+class RawModule:
+    def __init__(self, code: str, options: tuple[str, ...] = (), enable_cooperative_groups: bool = False) -> None:
+        self._library = host_compiler.compiled(code)
+
+    def get_function(self, name: str) -> Any:
+        host = getattr(self._library, f"host_{name}")
+
+        def kernel(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...], shared_mem: int = 0) -> None:
+            if not 1 <= block[0] <= 1024 or not 1 <= grid[0] < 2**31:
+                raise ValueError(f"no launch of {grid} blocks of {block} threads")
+            addresses, kept = host_compiler.pointers(arguments)
+
+            def run() -> None:
+                assert len(kept) <= len(arguments)  # and so they are still there
+                host(ctypes.c_uint(grid[0]), ctypes.c_uint(block[0]), addresses)
+
+            launch(run, "kernels")
+
+        return kernel
+
+
+class Graph:
+    def __init__(self, noted: list[Callable[[], None]]) -> None:
+        self.noted = noted
+
+    def launch(self) -> None:
+        counts.update({"graphs": 1, "launches": 1})
+        for run in self.noted:
+            run()
+
+
+class Stream:
+    made = 1
+
+    def __init__(self, non_blocking: bool = False) -> None:
+        Stream.made += 1
+        self.ptr = Stream.made
+
+    def __enter__(self) -> None:
+        self._before = current.stream
+        current.stream = self
+
+    def __exit__(self, *error: Any) -> None:
+        current.stream = self._before
+
+    def begin_capture(self) -> None:
+        global captured
+        captured = []
+
+    def end_capture(self) -> Graph:
+        global captured
+        assert captured is not None
+        noted, captured = captured, None
+        return Graph(noted)
+
+    def synchronize(self) -> None: ...
+
+
+current = SimpleNamespace(stream=Stream())
+
+GEMM = r"""
+template <typename R> static R rounded(R x, int compute)
+{
+    if (sizeof(R) != 4 || compute == 68) return x;
+    std::uint32_t bits; std::memcpy(&bits, &x, 4);
+    const int drop = compute == 77 ? 13 : 16;
+    bits += (1u << (drop - 1)) - 1 + ((bits >> drop) & 1);
+    bits &= ~((1u << drop) - 1);
+    std::memcpy(&x, &bits, 4);
+    return x;
+}
+
+template <typename R> static int gemm(int ta, int tb, int m, int n, int k, const void* alpha, const void* A, int lda,
+    long long sa, const void* B, int ldb, long long sb, const void* beta, void* C, int ldc, long long sc, int count,
+    int compute)
+{
+    if (lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m) return 7;
+    for (int batch = 0; batch < count; ++batch) {
+        const R *a = (const R*)A + batch * sa, *b = (const R*)B + batch * sb;
+        R* c = (R*)C + batch * sc;
+        for (int j = 0; j < n; ++j) for (int i = 0; i < m; ++i) {
+            R sum = 0;
+            for (int l = 0; l < k; ++l)
+                sum += rounded(ta ? a[l + (long long)i * lda] : a[i + (long long)l * lda], compute)
+                     * rounded(tb ? b[j + (long long)l * ldb] : b[l + (long long)j * ldb], compute);
+            R& out = c[i + (long long)j * ldc];
+            out = *(const R*)alpha * sum + (*(const R*)beta == 0 ? R(0) : *(const R*)beta * out);
+        }
+    }
+    return 0;
+}
+
+extern "C" int cublasCreate_v2(void** handle) { *handle = (void*)1; return 0; }
+extern "C" int cublasSetStream_v2(void* handle, void* stream) { return 0; }
+extern "C" int cublasSetWorkspace_v2(void* handle, void* workspace, std::size_t size) { return workspace ? 0 : 7; }
+extern "C" int cublasGemmStridedBatchedEx(void* handle, int ta, int tb, int m, int n, int k,
+    const void* alpha, const void* A, int at, int lda, long long sa, const void* B, int bt, int ldb, long long sb,
+    const void* beta, void* C, int ct, int ldc, long long sc, int count, int compute, int algorithm)
+{
+    if (!handle || at != bt || at != ct || algorithm != -1) return 7;
+    if (at == 0 && (compute == 68 || compute == 75 || compute == 77))
+        return gemm<float>(ta, tb, m, n, k, alpha, A, lda, sa, B, ldb, sb, beta, C, ldc, sc, count, compute);
+    if (at == 1 && compute == 70)
+        return gemm<double>(ta, tb, m, n, k, alpha, A, lda, sa, B, ldb, sb, beta, C, ldc, sc, count, compute);
+    return 15;
+}
+"""
+
+
+class Cublas:
+    """The library, whose products are noted while a stream is captured; their factors are read when they are called."""
+
+    def __init__(self) -> None:
+        self._real = blas.declare(host_compiler.compiled(GEMM, host_compiler.HEADER, lambda source: ""))
+        for name in ("cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"):
+            setattr(self, name, getattr(self._real, name))
+
+    def cublasGemmStridedBatchedEx(self, *arguments: Any) -> int:
+        status: list[int] = [0]
+        kept = list(arguments)
+        for k in (6, 15):
+            boxed = arguments[k]._obj
+            kept[k] = ctypes.pointer(type(boxed)(boxed.value))
+
+        def run() -> None:
+            status[0] = self._real.cublasGemmStridedBatchedEx(*kept)
+
+        launch(run, "products")
+        return status[0]

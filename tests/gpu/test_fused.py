@@ -1,0 +1,235 @@
+"""Fused kernels and captured loops against the cells they come from: every field of the Trace, every gradient."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncore import Recurrent, Regulariser, cells, to_device, to_host
+from rnncore.kernels import CannotRecord, Fused
+from rnncore.kernels.program import compose
+from rnncore.kernels.record import Kind, record
+from rnncore.sequence import backward, forward
+from tests.gpu.test_same_as_host import moved
+from tests.rnncore.problems import ALL, SIZES, Problem, problem
+
+#: Cells whose step takes means over units, which is no function number by number.
+NOT_FUSED = ["LSTM-layernorm"]
+FUSED = [name for name in ALL if name not in NOT_FUSED]
+ODD = SIZES[:3] + SIZES[6:9]
+
+
+def close(got: Any, expected: Any, tolerance: float) -> None:
+    got = to_host(got)
+    assert got.dtype == expected.dtype
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def assert_same(case: Problem, fused: Fused, passes: int, keep: bool = False, **options: Any) -> None:
+    tolerance = 1e-12 if case.x.dtype == np.float64 else 2e-5
+    host_trace = forward(case.cell, case.p, case.x, case.initial, case.lengths, **options)
+    host = backward(case.cell, case.p, host_trace, case.dh, case.dlast, keep_state_gradients=keep)
+    there, trace = moved(case), None
+    for _ in range(passes):
+        trace = forward(fused, there.p, there.x, there.initial, there.lengths, trace, **options)
+        got = backward(fused, there.p, trace, there.dh, there.dlast, keep_state_gradients=keep)
+        for name in host_trace.names:
+            close(trace[name], host_trace[name], tolerance)
+        for name in dict.fromkeys((*trace.cell.preactivations, *(trace.cell.state if keep else ()))):
+            close(trace.gradient(name), host_trace.gradient(name), tolerance)
+        close(trace.output, host_trace.output, tolerance)
+        close(got.x, host.x, tolerance)
+        for name, value in host.params.items():
+            close(got.params[name], value, tolerance)
+        for pair in zip((*trace.last, *got.initial), (*host_trace.last, *host.initial), strict=True):
+            close(*pair, tolerance)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_every_field_and_gradient(kernels: str, name: str) -> None:
+    for sizes in ODD:
+        case = problem(name, *sizes)
+        fused = Fused(case.cell)
+        assert_same(case, fused, passes=3)  # launched, captured, launched as a graph
+        if case.x.shape[0] and sum(case.lengths or (1,)):
+            assert len(fused.graphs) == 2
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "GRU-before", "RNN"])
+def test_float32_stays_float32(kernels: str, name: str) -> None:
+    case = problem(name, 6, 5, 4, 7, (6, 2, 0, 5, 5), dtype=np.float32)
+    assert_same(case, Fused(case.cell), passes=3)
+
+
+@pytest.mark.parametrize("graph", [True, False])
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "Greff-FGR", "LSTM-projection-2"])
+def test_gradients_of_the_states_are_kept(kernels: str, name: str, graph: bool) -> None:
+    case = problem(name, 5, 4, 2, 3, (2, 5, 0, 3))
+    fused = Fused(case.cell, graph=graph)
+    assert_same(case, fused, passes=3, keep=True)
+    assert len(fused.graphs) == (2 if graph else 0)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "GRU-before", "LSTM-peephole"])
+def test_zoneout_and_recurrent_dropout_stand_around_fused_steps(kernels: str, name: str) -> None:
+    case = problem(name, 5, 4, 2, 3, (2, 5, 0, 3))
+    for noise in (Regulariser({"h": 0.3}, 0.25, seed=4), Regulariser({"h": 0.3})):
+        assert_same(case, Fused(case.cell), passes=2, keep=True, regulariser=noise)
+
+
+def test_what_is_left_out_is_zero_and_outputs_alone_may_be_wanted(kernels: str) -> None:
+    case = problem("LSTM", 4, 3, 2, 5)
+    there, fused = moved(case), Fused(case.cell)
+    for _ in range(3):
+        host = backward(case.cell, case.p, forward(case.cell, case.p, case.x), None, [case.dlast[0], None])
+        got = backward(fused, there.p, forward(fused, there.p, there.x), None, [there.dlast[0], None])
+        close(got.x, host.x, 1e-12)
+        close(got.params["U"], host.params["U"], 1e-12)
+
+
+def test_no_steps_at_all(kernels: str) -> None:
+    case = problem("GRU", 3, 2, 2, 2, (0, 0))
+    assert_same(case, Fused(case.cell), passes=2)
+
+
+def test_layers_in_both_directions_share_a_fused_cell(kernels: str) -> None:
+    rng = np.random.default_rng(0)
+    x, doutput = rng.normal(size=(5, 3, 4)), rng.normal(size=(5, 3, 12))
+    found = []
+    for fuse, device in ((lambda cell: cell, "cpu"), (Fused, "cuda")):
+        layer = Recurrent(fuse(cells.LSTM()), 4, 6, layers=2, bidirectional=True, dtype=np.float64, device=device)
+        move = to_device if device == "cuda" else np.asarray
+        for _ in range(3):
+            output, last = layer(move(x), lengths=[5, 2, 0])
+            dx, _ = layer.backward(move(doutput))
+        stepper = Recurrent(layer.cell, 4, 6, dtype=np.float64, device=device).stepper(batch=3)
+        found.append([output, *last, dx, layer.grads.flat, *[stepper.step(move(x_t)) for x_t in x]])
+    for host, got in zip(*found, strict=True):
+        close(got, host, 1e-12)
+
+
+def test_other_values_at_the_same_sizes_go_through_the_same_graph(kernels: str) -> None:
+    first, second = problem("LSTM", 4, 3, 2, 5, (4, 1, 3)), problem("LSTM", 4, 3, 2, 5, (4, 1, 3), seed=1)
+    there, fused, trace = moved(first), Fused(first.cell), None
+    for case in (first, first, second, first):
+        there.p.assign({name: to_device(a) for name, a in case.p.items()})
+        given = moved(case)
+        trace = forward(fused, there.p, given.x, given.initial, case.lengths, trace)
+        got = backward(fused, there.p, trace, given.dh, given.dlast)
+        host_trace, host = case.run()
+        close(trace.output, host_trace.output, 1e-12)
+        close(got.params["W"], host.params["W"], 1e-12)
+    assert len(fused.graphs) == 2
+
+
+def test_graphs_are_kept_up_to_a_bound(kernels: str) -> None:
+    fused = Fused(cells.RNN())
+    fused.graphs.limit = 3
+    for T in (1, 2, 3, 4, 5):
+        case = moved(problem("RNN", T, 2, 2, 2))
+        for _ in range(2):
+            forward(fused, case.p, case.x)
+    assert len(fused.graphs._kept) == 3
+
+
+def test_a_graph_serves_no_buffer_that_has_moved(kernels: str) -> None:
+    case, fused = problem("GRU", 4, 3, 2, 5), Fused(cells.GRU())
+    there = moved(case)
+    for _ in range(3):
+        kept = [forward(fused, there.p, there.x, there.initial) for _ in range(3)]  # every Trace has its own memory
+        for trace in kept:
+            close(trace.output, case.run()[0].output, 1e-12)
+
+
+@pytest.mark.parametrize(("products", "lost"), [("tf32", 2**-11), ("bf16", 2**-8)])
+def test_products_that_round_their_operands(kernels: str, products: str, lost: float) -> None:
+    case = problem("LSTM", 6, 5, 8, 16, dtype=np.float32)
+    there = moved(case)
+    exact, rounded = (forward(Fused(case.cell, products=p), there.p, there.x) for p in ("float32", products))
+    gap = np.abs(to_host(exact.output) - to_host(rounded.output)).max()
+    assert gap < 16 * lost
+    if kernels == "stand-in":
+        assert gap > lost / 16
+    assert to_host(rounded.output).dtype == np.float32
+
+
+def test_float64_is_never_rounded(kernels: str) -> None:
+    case = problem("LSTM", 3, 2, 4, 5)
+    assert_same(case, Fused(case.cell, products="bf16"), passes=1)
+
+
+def test_a_step_that_no_program_can_hold_is_refused_by_what_it_does(kernels: str) -> None:
+    case = moved(problem("LSTM-layernorm", 2, 2, 2, 3))
+    with pytest.raises(CannotRecord, match=r"LayerNormLSTM\.step cannot be recorded: .*expected a range of rows"):
+        forward(Fused(case.cell), case.p, case.x)
+
+
+class Peeks(cells.RNN):
+    """Looks at a number in its step."""
+
+    def step(self, p: Any, now: Any) -> None:
+        super().step(p, now)
+        if np.asarray(now.a).max() > 1:
+            now.a[...] = 1
+
+
+class Sums(cells.RNN):
+    """Takes a sum over units."""
+
+    def step(self, p: Any, now: Any) -> None:
+        super().step(p, now)
+        now.next[0][...] = np.add.reduce(now.a)
+
+
+@pytest.mark.parametrize(("cell", "why"), [(Peeks, "looks at the numbers"), (Sums, "numpy.add.reduce")])
+def test_cells_of_ones_own_are_refused_with_a_reason(kernels: str, cell: Any, why: str) -> None:
+    case = moved(problem("RNN", 2, 2, 2, 3))
+    with pytest.raises(CannotRecord, match=why):
+        forward(Fused(cell()), case.p, case.x)
+
+
+def test_host_arrays_are_refused(kernels: str) -> None:
+    case = problem("LSTM", 2, 2, 2, 3)
+    with pytest.raises(TypeError, match="runs on the GPU; got arrays on the host"):
+        forward(Fused(case.cell), case.p, case.x)
+
+
+def test_unknown_products_are_refused() -> None:
+    with pytest.raises(ValueError, match="one of float32, tf32, bf16, got 'fp8'"):
+        Fused(cells.LSTM(), products="fp8")
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "GRU-before", "RNN"])
+def test_launches_a_pass(counted: Any, kernels: str, name: str) -> None:
+    """One kernel a step each way for LSTM, GRU and RNN; a graph is one launch for the whole loop."""
+    if kernels != "stand-in":
+        pytest.skip("the stand-in counts")
+    T, case = 7, problem(name, 7, 3, 2, 5)
+    there, fused = moved(case), Fused(case.cell)
+    in_a_step = {"LSTM": (1, 1), "RNN": (1, 1), "GRU": (1, 2), "GRU-before": (2, 2)}[name]
+    kernels_in_a_step = {"GRU-before": 2}.get(name, 1)
+    trace = None
+    for graphs in (False, False, True):
+        counted.clear()
+        trace = forward(fused, there.p, there.x, there.initial, None, trace)
+        forward_counts = dict(counted)
+        counted.clear()
+        backward(fused, there.p, trace, there.dh, there.dlast)
+        if graphs:
+            assert (forward_counts["graphs"], counted["graphs"]) == (1, 1)
+            assert "kernels" not in forward_counts
+            assert counted["kernels"] == 1  # the gradient of the outputs, brought into the layout of the steps
+        elif "graphs" not in forward_counts:
+            assert forward_counts["kernels"] == T * kernels_in_a_step + 1  # and the rows of the outputs
+            assert forward_counts["products"] == T * in_a_step[0] + 1  # W x for all steps at once
+            assert counted["kernels"] == T * kernels_in_a_step + 1
+        assert forward_counts.get("reads", 0) == counted.get("reads", 0) == 0
+
+
+def test_bytes_that_a_step_moves() -> None:
+    """Every number is read and written once: LSTM reads a and c and writes a, c, h and tanh c, in H·b each."""
+    shapes = cells.LSTM().shapes(5, 8)
+    (kernel,) = compose(record(cells.LSTM(), shapes, 8, Kind(whole=True)), 8).kernels
+    assert (len(kernel.loads), len(kernel.stores)) == (4 + 1, 4 + 3)
+    (back,) = compose(record(cells.LSTM(), shapes, 8, Kind(True, whole=True, arrives=True)), 8).kernels
+    assert (len(back.loads), len(back.stores)) == (4 + 1 + 1 + 2 + 1, 4 + 1)  # ... and upstream; da and dc

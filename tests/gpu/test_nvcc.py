@@ -1,0 +1,61 @@
+"""NVIDIA's compiler takes every source that we generate, for Hopper, with no warning and within a thread's bounds."""
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncore.kernels.program import compose
+from rnncore.kernels.record import Kind, record
+from rnncore.kernels.source import LAYOUT, kernel_source, preamble
+from tests.gpu.test_fused import FUSED
+from tests.rnncore.problems import ALL
+
+ARCHITECTURE = "sm_90"
+
+
+@pytest.fixture
+def nvcc() -> str:
+    found = shutil.which("nvcc")
+    if found is None:
+        pytest.skip("nvcc is not installed")
+    return found
+
+
+def every_kernel(dtype: Any) -> str:
+    """The kernels of all cells, both ways, step by step and in whole loops, as one source."""
+    parts = [preamble(dtype), LAYOUT]
+    kinds = [Kind(), Kind(whole=True), Kind(True), Kind(True, whole=True, arrives=True), Kind(masked=True)]
+    for k, name in enumerate(FUSED):
+        cell = ALL[name]()
+        for j, kind in enumerate(kinds):
+            for i, kernel in enumerate(compose(record(cell, cell.shapes(5, 6), 6, kind), 6).kernels):
+                parts.append(kernel_source(kernel, f"kernel_{k}_{j}_{i}"))
+    return "\n".join(parts)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_every_generated_kernel_compiles_and_fits(nvcc: str, tmp_path: Path, dtype: Any) -> None:
+    source = tmp_path / "kernels.cu"
+    source.write_text(every_kernel(dtype), "utf-8")
+    command = [nvcc, "-cubin", f"-arch={ARCHITECTURE}", "-std=c++17", "--ptxas-options=-v", "-o", "kernels.cubin"]
+    done = subprocess.run([*command, str(source)], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "warning" not in done.stderr
+    registers = [int(n) for n in re.findall(r"Used (\d+) registers", done.stderr)]
+    spilled = [int(n) for n in re.findall(r"(\d+) bytes spill", done.stderr)]
+    assert len(registers) == source.read_text("utf-8").count("__global__")
+    assert max(registers) <= 128  # so that two blocks of 256 threads fit a multiprocessor's 65536 registers
+    assert not any(spilled)
+
+
+def test_a_source_that_is_wrong_is_seen(nvcc: str, tmp_path: Path) -> None:
+    (tmp_path / "wrong.cu").write_text(preamble(np.float32) + LAYOUT.replace("start[n]", "begin[n]", 1), "utf-8")
+    command = [nvcc, "-ptx", f"-arch={ARCHITECTURE}", "-o", "wrong.ptx", "wrong.cu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert '"begin" is undefined' in done.stderr
