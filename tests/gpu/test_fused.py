@@ -233,3 +233,21 @@ def test_bytes_that_a_step_moves() -> None:
     assert (len(kernel.loads), len(kernel.stores)) == (4 + 1, 4 + 3)
     (back,) = compose(record(cells.LSTM(), shapes, 8, Kind(True, whole=True, arrives=True)), 8).kernels
     assert (len(back.loads), len(back.stores)) == (4 + 1 + 1 + 2 + 1, 4 + 1)  # ... and upstream; da and dc
+
+
+@pytest.mark.parametrize("buffer", ["a", "state h", "state c", "saved tanh_c", "state rows", "scratch", "all da"])
+def test_no_graph_serves_once_a_single_buffer_has_moved(kernels: str, buffer: str) -> None:
+    case, fused, trace = problem("LSTM", 4, 3, 2, 5), Fused(cells.LSTM()), None
+    there = moved(case)
+    host_trace, host = case.run()
+    kept = []
+    for k in range(6):
+        if k == 3:
+            kept.append(trace._memory._buffers.pop(buffer))
+            trace.packing = None  # so that it is laid out again
+        trace = forward(fused, there.p, there.x, there.initial, None, trace)
+        got = backward(fused, there.p, trace, there.dh, there.dlast)
+        for name in (*trace.names,):
+            close(trace[name], host_trace[name], 1e-12)
+        close(trace.output, host_trace.output, 1e-12)
+        close(got.params["U"], host.params["U"], 1e-12)
