@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from captioning.decode import beam_search
+from captioning.entry import ENTRIES
 from captioning.train import Trainer
 from rnncore import to_host
 from tests.captioning.tiny import results, tiny_dataset, tiny_features, tiny_recipe
@@ -32,6 +33,26 @@ def test_training_gives_the_losses_of_the_host(gpu: str, tmp_path: Path, cell: s
         assert other["train_loss"] == pytest.approx(one["train_loss"], rel=1e-5)
         assert other["validation_loss"] == pytest.approx(one["validation_loss"], rel=1e-5)
     np.testing.assert_allclose(to_host(runs[1].model.params.flat), runs[0].model.params.flat, rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"model__layers": 2, "model__layer_dropout": 0.3, "model__recurrent_dropout": 0.2},
+        {"model__variational_dropout": True, "training__label_smoothing": 0.1, "training__averaging": "ema"},
+        {"training__scheduled_sampling": 0.5, "training__averaging": "swa", "training__optimiser": "adamw"},
+        {"training__optimiser": "sgd", "model__dense": 0},
+        *({"model__picture": entry} for entry in ENTRIES),
+    ],
+    ids=str,
+)
+def test_every_part_gives_the_losses_of_the_host(gpu: str, tmp_path: Path, settings: dict[str, Any]) -> None:
+    found = []
+    for device in ("cpu", "cuda"):
+        run = trainer(tmp_path / device, device, embedding__train=True, **settings)
+        run.run()
+        found.append([(r["train_loss"], r["validation_loss"]) for r in run.history])
+    np.testing.assert_allclose(found[1], found[0], rtol=1e-5)
 
 
 def test_a_run_goes_on_from_its_checkpoint_on_either_device(gpu: str, tmp_path: Path) -> None:
@@ -67,7 +88,7 @@ def test_a_step_reads_two_numbers_and_sends_no_layout_twice(counted: Any, tmp_pa
     run._learn(batch, "the second step")
     assert (counted["reads"], counted["bytes read"]) == (2, 8)  # the loss and the gradient's norm, in float32
     assert counted["uploads"] == 3  # the random bytes of the three dropout masks, and nothing else
-    assert counted["bytes uploaded"] <= 2 * (batch.features.size + batch.packing.rows * 8) + 3 * 8
+    assert counted["bytes uploaded"] <= 2 * (batch.vectors.size + batch.packing.rows * 8) + 3 * 8
 
 
 def test_a_step_without_noise_or_clipping_reads_the_loss_alone(counted: Any, tmp_path: Path) -> None:
