@@ -24,6 +24,7 @@ from captioning.vocabulary import Vocabulary
 from encoders import Features
 from encoders.files import atomic_write
 from rnncore.array import Array, to_host
+from rnncore.interop.files import hash_arrays
 
 FORMAT = "rnncore captioner 1"
 
@@ -174,14 +175,9 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
 
 
 def _hash_tensors(tensors: Mapping[str, np.ndarray[Any, Any]]) -> dict[str, str]:
-    """Return the sha256 of every part's tensors, names and shapes included, in the order of the names."""
-    found: dict[str, Any] = {}
-    for name in sorted(tensors):
-        tensor = tensors[name]
-        digest = found.setdefault(name.split("/", 1)[0], hashlib.sha256())
-        digest.update(f"{name} {tensor.dtype} {tensor.shape}".encode())
-        digest.update(tensor)
-    return {part: digest.hexdigest() for part, digest in found.items()}
+    """Return the sha256 of every part's tensors."""
+    parts = {name.split("/", 1)[0] for name in tensors}
+    return {part: hash_arrays({n: a for n, a in tensors.items() if n.startswith(part + "/")}) for part in parts}
 
 
 def _source(kept: dict[str, Any]) -> FeatureSource:

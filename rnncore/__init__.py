@@ -1,5 +1,6 @@
 """Recurrent networks by hand, on NumPy and on CuPy: see `rnncore.recurrent` for the first lines to type."""
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 from rnncore.array import to_device, to_host
@@ -60,4 +61,4 @@ def __getattr__(name: str) -> Any:
         from rnncore.interop import files
 
         return getattr(files, name)
-    raise AttributeError(f"module 'rnncore' has no attribute {name!r}")
+    raise AttributeError(f"module 'rnncore' has no attribute {name!r}", name=name, obj=sys.modules[__name__])

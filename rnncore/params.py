@@ -68,6 +68,10 @@ class Params(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self._views)
 
+    def __repr__(self) -> str:
+        arrays = ", ".join(f"{name} {shape}" for name, shape in self.shapes.items())
+        return f"Params({arrays}): {self.size:,} numbers of {self.flat.dtype}"
+
     @property
     def size(self) -> int:
         """How many numbers there are in all."""
@@ -113,6 +117,8 @@ class Params(Mapping[str, Array]):
         Values are drawn on the host in float64, so that equal seeds give equal values on every device and in
         every precision (up to rounding).
         """
+        if lacking := sorted(set(self) - set(initialisers)):
+            raise KeyError(f"no initialiser for {', '.join(lacking)}")
         rng = np.random.default_rng(seed)
         xp = array_module(self.flat)
         for name, view in self.items():

@@ -30,7 +30,7 @@ from numpy.typing import DTypeLike
 
 from rnncore import cells
 from rnncore.array import Array, array_module, check_float, module_for, to_host
-from rnncore.cells.base import Cell
+from rnncore.cells.base import Cell, as_cell
 from rnncore.layout import Layout, check_values, join_states, split_states
 from rnncore.options import Initialisers, Options, at_least, by_full_name, check_rates, known, zoneout_rates
 from rnncore.regularise import Regulariser
@@ -45,7 +45,7 @@ class Recurrent:
 
     Parameters
     ----------
-    cell : the cell's definition, such as `rnncore.cells.LSTM()`, or one of your own.
+    cell : the cell's definition, such as `rnncore.cells.LSTM()`, or one of your own; or its class.
     input_size, hidden_size : D and H.
     layers : how many, one above the other.
     bidirectional : whether each layer also runs every sequence from its own last step to its first. Outputs of both
@@ -79,7 +79,7 @@ class Recurrent:
 
     def __init__(
         self,
-        cell: Cell,
+        cell: Cell | type[Cell],
         input_size: int,
         hidden_size: int,
         *,
@@ -95,6 +95,7 @@ class Recurrent:
         dtype: DTypeLike = np.float32,
         device: str = "cpu",
     ) -> None:
+        cell = as_cell(cell)
         sizes = at_least(1, input_size=input_size, hidden_size=hidden_size, layers=layers)
         (input_size, hidden_size, layers), (seed,) = sizes, at_least(0, seed=seed)
         check_rates(dropout, dropconnect, layers, cell)

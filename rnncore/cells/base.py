@@ -14,6 +14,7 @@ from rnncore.params import Initialiser, blockwise, glorot, orthogonal, zeros
 from rnncore.trace import Now, Trace
 
 Weights = Mapping[str, Array]
+_METHODS = ("shapes", "initialisers", "step", "step_backward", "recurrent_grads")
 
 
 class Cell(Protocol):
@@ -66,3 +67,13 @@ class Cell(Protocol):
 def recurrent_initialisers(gates: int) -> dict[str, Initialiser]:
     """Return the usual start: Glorot uniform for each gate's block of W, orthogonal for U's, zero biases."""
     return {"W": blockwise(glorot, gates), "U": blockwise(orthogonal, gates), "b": zeros}
+
+
+def as_cell(cell: Cell | type[Cell]) -> Cell:
+    """Return a cell, made from its class if that is what is given; TypeError if it lacks a part of the contract."""
+    cell = cell() if isinstance(cell, type) else cell
+    lacking = [name for name in (*Cell.__annotations__, *_METHODS) if not hasattr(cell, name)]
+    if lacking:
+        hint = "hand over its cell, layer.cell" if hasattr(cell, "cell") else "see rnncore.cells.base.Cell"
+        raise TypeError(f"{type(cell).__name__} is no cell, for it has no {', '.join(lacking)}; {hint}")
+    return cell

@@ -6,6 +6,8 @@ directions, every shape, and whatever else was given.
 
 from __future__ import annotations
 
+import errno
+import hashlib
 import json
 import os
 from collections.abc import Mapping
@@ -40,7 +42,7 @@ def save(
     OSError
         If the file cannot be written; what stood there before is untouched.
     TypeError
-        If `about` holds anything but JSON values.
+        If `weights` is none of these, or `about` holds anything but JSON values.
 
     Examples
     --------
@@ -57,7 +59,8 @@ def save(
     arrays = {name: np.asarray(array, order="C") for name, array in bundle.params.items()}
     header = {"cell": bundle.cell, **_sizes(weights), "shapes": {name: a.shape for name, a in arrays.items()}}
     header["about"] = {**bundle.about, **(about or {})}
-    data = to_bytes(arrays, metadata={"format": FORMAT, "header": json.dumps(header)})
+    meta = {"format": FORMAT, "header": json.dumps(header), "sha256": hash_arrays(arrays)}
+    data = to_bytes(arrays, metadata=meta)
     write_whole(Path(path), data)
 
 
@@ -91,12 +94,26 @@ def load(path: str | Path) -> Bundle:
     shapes = {name: tuple(shape) for name, shape in header["shapes"].items()}
     if shapes != {name: a.shape for name, a in arrays.items()}:
         raise ValueError(f"{path}: the arrays are not those that its header lists; the file was changed")
+    if meta.get("sha256", hash_arrays(arrays)) != hash_arrays(arrays):
+        raise ValueError(f"{path}: the arrays do not match their sha256; the file is damaged, copy or make it again")
     return Bundle(header["cell"], {name: arrays[name] for name in shapes}, header["about"])
+
+
+def hash_arrays(arrays: Mapping[str, np.ndarray[Any, Any]]) -> str:
+    """Return the sha256 of arrays with their names, precisions and shapes, in the order of the names."""
+    digest = hashlib.sha256()
+    for name in sorted(arrays):
+        array = arrays[name]
+        digest.update(f"{name} {array.dtype} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
 
 
 def _bundle_of(weights: Recurrent | Bundle | Mapping[str, Array]) -> Bundle:
     if isinstance(weights, Mapping):
         return Bundle(None, {name: to_host(array) for name, array in weights.items()})
+    if not (isinstance(weights, Bundle) or hasattr(weights, "params")):
+        raise TypeError(f"weights: expected a layer, a Bundle or arrays by name, got {type(weights).__name__}")
     return Bundle.of(weights)
 
 
@@ -111,6 +128,10 @@ def write_whole(path: Path, data: bytes) -> None:
     """Write to a temporary name in the same folder, sync, rename: a reader finds the old file or the new one."""
     import tempfile  # slow to import, and of use here alone
 
+    if path.is_dir():
+        raise IsADirectoryError(errno.EISDIR, "a folder stands there, a file was to be written", str(path))
+    if not path.parent.is_dir():
+        raise FileNotFoundError(errno.ENOENT, f"there is no folder {path.parent} to write into", str(path))
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name[:100]}.", suffix=".tmp", dir=path.parent)
     try:
         with os.fdopen(descriptor, "wb") as file:

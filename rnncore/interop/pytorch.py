@@ -64,6 +64,9 @@ def from_pytorch(state: Mapping[str, Any], prefix: str = "") -> Bundle:
     >>> lstm.params["layer0.b"][:2]
     array([2., 2.], dtype=float32)
     """
+    if not isinstance(state, Mapping):
+        hint = "; hand over module.state_dict()" if hasattr(state, "state_dict") else ""
+        raise TypeError(f"state: expected arrays by name, got {type(state).__name__}{hint}")
     found = _sorted_out(state, prefix)
     cell = _cell_of(found[0, 0], prefix)
     layers = range(1 + max(k for k, _ in found))

@@ -223,7 +223,7 @@ def test_a_check_of_nothing_fails_unless_it_is_meant() -> None:
 
 def test_only_double_precision_is_checked() -> None:
     x = np.ones(2, np.float32)
-    with pytest.raises(TypeError, match=r"x: gradients are checked in float64, got float32; use .astype\('float64'\)"):
+    with pytest.raises(TypeError, match="x: gradients are checked in float64, got float32; make it"):
         check_function(lambda: float(x.sum()), {"x": x}, {"x": np.ones(2)})
 
 

@@ -91,6 +91,24 @@ def test_every_truncation_is_refused(file: Path) -> None:
             load(file)
 
 
+@pytest.mark.parametrize("place", [0.0, 0.5, 0.999])
+@pytest.mark.parametrize("bit", [1, 128])
+def test_every_flipped_bit_is_refused(file: Path, place: float, bit: int) -> None:
+    data = bytearray(file.read_bytes())
+    start = 8 + int.from_bytes(data[:8], "little")
+    data[start + int(place * (len(data) - start))] ^= bit
+    file.write_bytes(data)
+    with pytest.raises(ValueError, match=r"lstm.safetensors: the arrays do not match their sha256"):
+        load(file)
+
+
+def test_a_file_without_a_hash_is_read(file: Path) -> None:
+    with safe_open(file, framework="numpy") as opened:
+        meta = {key: value for key, value in opened.metadata().items() if key != "sha256"}
+    save_file(load_file(file), file, meta)
+    assert load(file).layer().layers == 2
+
+
 def test_other_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file; rnncore.save writes one"):
         load(tmp_path / "none")

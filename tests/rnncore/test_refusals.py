@@ -2,19 +2,44 @@
 
 import copy
 import pickle
+import subprocess
+import sys
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
 
-from rnncore import GRU, LSTM, RNN, Adam, Params, check_cell, clip_global_norm, softmax_cross_entropy
+from rnncore import (
+    GRU,
+    LSTM,
+    RNN,
+    Adam,
+    GradientError,
+    Params,
+    Recurrent,
+    check_cell,
+    check_function,
+    clip_global_norm,
+    save,
+    softmax_cross_entropy,
+)
 from rnncore.cells import CELLS, LSTMP
 from rnncore.cells import LSTM as LSTMCell
+from rnncore.interop import from_pytorch
 
 X = np.random.default_rng(0).normal(size=(6, 3, 5)).astype(np.float32)
 H0 = np.zeros((3, 4), np.float32)
 L = LSTM(5, 4)
+
+
+class Module:
+    """As PyTorch's."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
+
 GIVEN: Any = None  # what no type checker would let through
 
 REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
@@ -86,7 +111,23 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
         "targets: expected an array, got list",
     ),
     "a layer for a cell": (lambda: check_cell(L), TypeError, r"LSTM is no cell, .*; hand over its cell, layer.cell"),  # type: ignore
-    "half a cell": (lambda: check_cell(object()), TypeError, "object is no cell, for it has no gates, state"),  # type: ignore
+    "no cell at all": (lambda: Recurrent("LSTM", 5, 4), TypeError, "str is no cell, for it has no gates"),  # type: ignore
+    "a check of nothing": (lambda: check_function(lambda: 0.0, {}, {}), GradientError, "a check of nothing is none"),
+    "a check in float32": (
+        lambda: check_function(lambda: 0.0, {"x": X}, {"x": X}),
+        TypeError,
+        "x: gradients are checked in float64, got float32",
+    ),
+    "a module for its state": (lambda: from_pytorch(Module()), TypeError, r"hand over module.state_dict\(\)"),  # type: ignore
+    "weights that are none": (lambda: save("x", "LSTM"), TypeError, "weights: expected a layer, a Bundle or arrays"),  # type: ignore
+    "no such folder": (
+        lambda: save("/nowhere/at/all.safetensors", L),
+        FileNotFoundError,
+        "there is no folder /nowhere/at",
+    ),
+    "a folder for a file": (lambda: save(".", L), IsADirectoryError, "a folder stands there"),
+    "no initialiser": (lambda: L.params.initialise({}, 0), KeyError, "no initialiser for layer0.U, layer0.W, layer0.b"),
+    "half a cell": (lambda: check_cell(object()), TypeError, "object is no cell, for it has no gates, preact"),  # type: ignore
     "gradients by name": (
         lambda: Adam(L.params).step(dict(L.grads)),
         TypeError,
@@ -178,8 +219,21 @@ def test_an_optimiser_takes_gradients_by_name_or_flat() -> None:
     assert layers[0].params.flat.tobytes() == layers[1].params.flat.tobytes() != LSTM(5, 4).params.flat.tobytes()
 
 
-def test_a_cell_may_be_checked_by_its_class() -> None:
+def test_a_cell_may_be_given_as_its_class() -> None:
     assert check_cell(LSTMCell).error < 1e-7
+    assert Recurrent(LSTMCell, 5, 4).params.flat.tobytes() == LSTM(5, 4).params.flat.tobytes()
+
+
+def test_parameters_say_what_they_are() -> None:
+    assert repr(Params({"W": (2, 3), "b": (2,)})) == "Params(W (2, 3), b (2,)): 8 numbers of float32"
+
+
+def test_a_name_typed_wrongly_is_suggested() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import rnncore; rnncore.lstm"], capture_output=True, text=True, check=False
+    )
+    assert "has no attribute 'lstm'" in done.stderr.splitlines()[-1]
+    assert done.returncode == 1
 
 
 @pytest.mark.parametrize("name", CELLS)
