@@ -1,0 +1,88 @@
+"""Captions from a trained model, a picture: greedy and beam 3, a thousand pictures together and one alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from importlib.util import find_spec
+from itertools import islice
+from typing import Any
+
+import numpy as np
+
+from benchmarks.peers.captioner import ours as training_step
+from benchmarks.peers.corpus import Corpus, batches, find_corpus, trainer
+from benchmarks.turns import Competitor, take_turns
+from captioning.decode import beam_search
+from captioning.train import Trainer
+
+#: (beam, pictures): what the ratio of times to PyTorch's should at most be.
+BARS = {(1, 1000): 0.65, (3, 1000): 0.62, (1, 1): 1.0, (3, 1): 1.0}
+#: Enough training that captions end where captions end; how good they are does not matter here.
+TAUGHT, LONGEST = 150, 34
+
+
+def measure(rounds: int, quick: bool = False, corpus: Corpus | None = None) -> Iterator[dict[str, Any]]:
+    """Yield a row for every cell, beam and number of pictures."""
+    corpus = corpus or find_corpus()
+    for cell in ("LSTM",) if quick else ("LSTM", "GRU"):
+        taught = trainer(corpus, cell)
+        step = training_step(taught)
+        for batch in islice(batches(taught, 64), 5 if quick else TAUGHT):
+            step(batch)
+        for (beam, pictures), bar in BARS.items():
+            count = min(pictures, 50) if quick else pictures
+            found = competitors(taught, beam, count)
+            captions = {name: each.first() for name, each in found.items()}
+            seconds = take_turns(found, rounds, turn=0.2)
+            yield {
+                "work": "decoding",
+                "cell": cell,
+                "beam": beam,
+                "pictures": count,
+                "bar": bar,
+                "data": corpus.dataset.name,
+                "words_a_caption": float(np.mean([len(caption) for caption in captions["ours"]])),
+                "same_captions": agreement(captions),
+                "seconds": {name: [s / count for s in each] for name, each in seconds.items()},
+            }
+
+
+def competitors(taught: Trainer, beam: int, pictures: int) -> dict[str, Competitor]:
+    """Return our search and PyTorch's over the same pictures; both give the words of each best caption."""
+    features = taught.train_split.features[:pictures]
+    decoding = replace(taught.recipe.decoding, beam=beam, max_length=LONGEST, length_normalisation=0.0)
+
+    def mine() -> list[tuple[int, ...]]:
+        found = beam_search(taught.model, features, taught.vocabulary, decoding)
+        return [best[0].words for best in found]
+
+    found = {"ours": Competitor(mine)}
+    if find_spec("torch") is not None:
+        found |= _torch(taught, features, beam)
+    return found
+
+
+def agreement(captions: dict[str, list[tuple[int, ...]]]) -> float | None:
+    """Return the share of pictures for which all competitors say the same; None where there is but one."""
+    if len(captions) < 2:
+        return None
+    same = [len(set(each)) == 1 for each in zip(*captions.values(), strict=True)]
+    return sum(same) / len(same)
+
+
+def _torch(taught: Trainer, features: Any, beam: int) -> dict[str, Competitor]:
+    import torch
+
+    from benchmarks.peers.torch_captioner import TorchCaptioner
+    from benchmarks.peers.torch_decoding import TorchDecoder
+    from benchmarks.peers.torch_rnn import tuned
+
+    decoder = TorchDecoder(TorchCaptioner(taught, packed=False), taught.vocabulary, beam, LONGEST)
+    given, end = torch.from_numpy(np.ascontiguousarray(features.vectors)), taught.vocabulary.end
+
+    def theirs() -> list[tuple[int, ...]]:
+        return [tuple(word for word in caption if word != end) for caption in decoder(given).tolist()]
+
+    call: Callable[[], Any] = theirs
+    return {"torch": tuned(call)}
