@@ -8,6 +8,9 @@ from typing import Annotated
 
 import typer
 
+from captioning.cli_compare import compare
+from captioning.options import Beam, Data, Device, FeatureFile, Glove, JsonFile, Quiet, RecipeName, Resume, Settings
+
 #: What a shell expects of a command that Ctrl-C ended; typer exits so by itself, without a word.
 INTERRUPTED = 130
 
@@ -18,19 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-
-Data = Annotated[Path, typer.Option("--data", "-d", help="Folder of Flickr8k, or a CSV file image,caption.")]
-FeatureFile = Annotated[Path, typer.Option("--features", "-f", help="Feature store, or .npz of names and features.")]
-RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="paper, default, or a TOML file.")]
-Settings = Annotated[
-    list[str], typer.Option("--set", help="Change a key of the recipe: --set training.epochs=5; may be repeated.")
-]
-Glove = Annotated[Path | None, typer.Option(help="GloVe's text file, if the recipe asks for it.")]
-Device = Annotated[str, typer.Option(help="cpu, or cuda for an NVIDIA GPU through CuPy.")]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, results only.")]
-JsonFile = Annotated[Path | None, typer.Option("--json", help="Write the result here as JSON.")]
-Beam = Annotated[int | None, typer.Option(min=1, help="Beam width, 1 is greedy; the recipe's if not given.")]
 
 
 def main() -> None:
@@ -186,33 +176,7 @@ def caption(
     raise typer.Exit(0 if complete else 1)
 
 
-@app.command()
-def compare(
-    data: Data,
-    features: FeatureFile,
-    run: Annotated[Path, typer.Option("--run", help="Folder of the comparison: one run a cell, and the report.")],
-    recipe: RecipeName = "default",
-    cells: Annotated[str, typer.Option(help="What to compare, by commas.")] = "LSTM,GRU",
-    settings: Settings = [],  # noqa: B006
-    glove: Glove = None,
-    resume: Resume = False,
-    json_file: JsonFile = None,
-    device: Device = "cpu",
-    quiet: Quiet = False,
-) -> None:
-    """Train LSTM and GRU under equal conditions and write the table, the curves and report.html.
-
-    Example: captioning compare --data Flickr8k/ --features features/ --recipe default --run runs/compared
-    """
-    from captioning.commands import load_all, print_result, save_result
-    from captioning.compare import Comparison
-
-    chosen, dataset, rows = load_all(recipe, settings, data, features)
-    names = [name.strip() for name in cells.split(",")]
-    comparison = Comparison(chosen, names, dataset, rows, run, glove, resume, device)
-    result = print_result(comparison, quiet)
-    if json_file is not None:
-        save_result(result, json_file)
+app.command()(compare)
 
 
 @app.command()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +15,8 @@ from captioning.data import Dataset, load_dataset
 from captioning.evaluate import Evaluator, about_further, further_line, headline
 from captioning.metrics.meteor import meteor_label
 from captioning.report import terminal_table, write_reports
-from captioning.terminal import err, out, training_bar
-from captioning.train import CHECKPOINT, Report, Trainer
+from captioning.terminal import err, out, training_bars
+from captioning.train import CHECKPOINT, Trainer
 from encoders import Features, open_features
 from encoders.files import atomic_write, cache_folder
 from rnncore.machine import command_line, describe_machine
@@ -92,15 +91,10 @@ def run_caption(
     return all(each.error is None for each in done)
 
 
-def print_result(comparison: Comparison, quiet: bool, max_pictures: int = 60) -> dict[str, Any]:
+def print_result(comparison: Comparison, quiet: bool, max_pictures: int = 60, beside: bool = False) -> dict[str, Any]:
     """Run a comparison, print its tables, write its reports, and return the result."""
-    with ExitStack() as bars:
-
-        def report(name: str) -> Report:
-            bars.close()
-            return bars.enter_context(training_bar(name, quiet))
-
-        result = comparison.run(lambda line: None if quiet else err.print(line), report)
+    with training_bars(quiet) as report:
+        result = comparison.run(lambda line: None if quiet else err.print(line, markup=False), report)
     dataset = comparison.dataset
 
     def picture_file(name: str) -> Path | None:
@@ -109,8 +103,10 @@ def print_result(comparison: Comparison, quiet: bool, max_pictures: int = 60) ->
 
     for table in terminal_table(result):
         out.print(table, soft_wrap=False)
+    if result["conclusion"]:
+        out.print(result["conclusion"], markup=False, soft_wrap=False)
     said = {name: dataset.captions[name] for name in dataset.names("test")}
-    written = write_reports(result, comparison.folder, said, picture_file, max_pictures)
+    written = write_reports(result, comparison.folder, said, picture_file, max_pictures, beside)
     out.print(f"open {written[-1]} in a browser")
     return result
 

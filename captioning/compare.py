@@ -1,4 +1,4 @@
-"""Captioners that differ in their cell only, trained and measured under equal conditions, beside the paper's table."""
+"""Captioners trained and measured under equal conditions, with one seed or several, beside the paper's table."""
 
 from __future__ import annotations
 
@@ -8,15 +8,21 @@ from datetime import date
 from pathlib import Path
 from typing import Any
 
-from captioning.checkpoint import load_checkpoint
+import numpy as np
+
+from captioning.checkpoint import load_checkpoint, source_of
 from captioning.config import Recipe
-from captioning.corpus import finite_rows
+from captioning.corpus import build_vocabulary, finite_rows
 from captioning.data import FLICKR8K, Dataset
 from captioning.errors import CaptioningError
-from captioning.evaluate import Evaluator, Scorer, scale_rows
-from captioning.train import CHECKPOINT, Report, Trainer
+from captioning.evaluate import Scorer, about_further, scale_rows
+from captioning.model import Captioner
+from captioning.outcome import Outcome
+from captioning.report.summary import conclusion
+from captioning.runs import Material, Workers, carry_out, label, load_record
+from captioning.systems import MEANING, UNITS, Run, System, runs_of, systems_of
+from captioning.train import CHECKPOINT, Report
 from encoders import Features
-from rnncore.cells import find_cell
 from rnncore.machine import command_line, describe_machine
 
 #: Table 1 of 'Image Captioning using LSTM and GRU'.
@@ -24,11 +30,17 @@ PAPER = {
     "LSTM": {"loss": 3.3268, "BLEU": 0.01695, "ROUGE": 0.19144},
     "GRU": {"loss": 3.225, "BLEU": 0.01569, "ROUGE": 0.17871},
 }
+Say = Callable[[str], None]
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """What is compared, and where it goes: each cell's run in a folder of its own under `folder`."""
+    """What is compared, and where it goes: each run in a folder of its own under `folder`.
+
+    seeds : how many training runs of each system: the recipe's seed and those that follow it.
+    equal : in what the cells are equal, of `captioning.systems.EQUAL`; the first cell is the one they are held to.
+    jobs : runs at a time; more than one need `sources`, the paths of dataset and features.
+    """
 
     recipe: Recipe
     cells: Sequence[str]
@@ -38,11 +50,15 @@ class Comparison:
     glove: Path | None = None
     resume: bool = False
     device: str = "cpu"
+    seeds: int = 1
+    equal: Sequence[str] = (UNITS,)
+    jobs: int = 1
+    sources: tuple[Path, Path] | None = None
 
-    def run(self, say: Callable[[str], None], report: Callable[[str], Report]) -> dict[str, Any]:
-        """Train every cell, evaluate each on the test split, and return the result as plain values.
+    def run(self, say: Say, report: Callable[[str], Report]) -> dict[str, Any]:
+        """Train every system, evaluate each on the test split, and return the result as plain values.
 
-        say : gets a line for each thing begun. report : gives the progress callback of a cell's training.
+        say : gets a line for each thing begun. report : gives the progress callback of a run's training.
 
         Raises
         ------
@@ -50,92 +66,89 @@ class Comparison:
             Before anything is trained: for a cell that does not exist or stands there twice, for a run that is
             there already without `resume`, and for test pictures without features.
         """
-        self._check()
+        systems = systems_of(self.recipe, self.cells, self.equal, self._count())
+        runs = runs_of(systems, self.seeds, self.folder)
+        self._check(runs)
         scorer = Scorer(self.dataset, "test", self.recipe)
         say("scoring the constant caption and the human row")
         baselines = scale_rows(self.dataset, scorer)
-        systems = {}
-        for name in self.cells:
-            say(f"training {name}")
-            trainer = self.trainer(name)
-            trainer.run(report(name))
-            say(f"evaluating {name}")
-            systems[name], shuffled = self._measured(name, trainer)
-            baselines[f"pictures shuffled ({name})"] = shuffled
-        return self._result(systems, baselines, scorer.protocols)
+        self._carry_out(runs, say, report)
+        records: dict[str, list[Mapping[str, Any]]] = {system.name: [] for system in systems}
+        for run in runs:
+            record = load_record(run.folder)
+            assert record is not None, run.folder
+            records[run.system].append(record)
+        for name, kept in records.items():
+            note = "each picture captioned from another picture's features"
+            baselines[f"pictures shuffled ({name})"] = {"metrics": kept[0]["shuffled_pictures"], "note": note}
+        if len(runs) > 1:
+            say("testing the differences")
+        return self._result(systems, Outcome(scorer, records), baselines)
 
-    def trainer(self, cell: str) -> Trainer:
-        """Return the trainer of one cell, going on from its checkpoint if there is one and `resume` is set."""
-        folder = self.run_folder(cell)
-        resume = self.resume and (folder / CHECKPOINT).is_file()
-        return Trainer(self._recipe(cell), self.dataset, self.features, folder, self.glove, resume, self.device)
+    def _count(self) -> Callable[[Recipe], tuple[int, int]]:
+        """Return what counts the parameters of a recipe's model, and of its cell, on this data."""
+        words, size = len(build_vocabulary(self.dataset, self.recipe)), source_of(self.features).size
 
-    def _recipe(self, cell: str) -> Recipe:
-        return self.recipe.with_overrides({"model.cell": cell})
+        def count(recipe: Recipe) -> tuple[int, int]:
+            vectors = np.zeros((words, recipe.embedding.size), np.float32)
+            counts = Captioner(recipe, words, size, vectors).parameter_counts()
+            return counts["total"], counts["rnn"]
 
-    def _check(self) -> None:
-        """Find out now what would otherwise end the comparison after its first cell is trained."""
-        for name in self.cells:
-            find_cell(self._recipe(name).model.cell)
-            if self.cells.count(name) > 1:
-                raise CaptioningError(f"the cell {name} stands there twice; name each once, as in LSTM,GRU")
-            path = self.run_folder(name) / CHECKPOINT
+        return count
+
+    def _check(self, runs: Sequence[Run]) -> None:
+        """Find out now what would otherwise end the comparison after its first run is trained."""
+        for run in runs:
+            path = run.folder / CHECKPOINT
             if path.exists() and not self.resume:
                 raise CaptioningError(f"{path} is there already: give --resume to go on from it, or another folder")
+        if self.jobs < 1:
+            raise CaptioningError(f"--jobs must be at least 1, not {self.jobs}")
         finite_rows(self.features, self.dataset.names("test"))
 
-    def _measured(self, name: str, trainer: Trainer) -> tuple[dict[str, Any], dict[str, Any]]:
-        evaluator = Evaluator.of(
-            load_checkpoint(trainer.folder / CHECKPOINT), self.dataset, self.features, "test", self.device
-        )
-        measured, history = evaluator.report(), trainer.history
-        best = history[trainer.best_epoch - 1]
-        counts = trainer.model.parameter_counts()
-        system = {
-            "cell": name,
-            "parameters": counts["total"],
-            "cell_parameters": counts["rnn"],
-            "seconds": sum(record["seconds"] for record in history),
-            "best_epoch": trainer.best_epoch,
-            "epochs": history,
-            "losses": {
-                "train": best["train_loss"],
-                "validation": best["validation_loss"],
-                "test": measured["loss"],
-            },
-            "decoders": measured["decoders"],
-            "per_picture": measured["per_picture"],
-        }
-        decoding = list(evaluator.decoders().values())[-1]
-        shuffled = evaluator.scorer.score(evaluator.captions(decoding, shuffled=1))
-        return system, {"metrics": shuffled, "note": "each picture captioned from another picture's features"}
+    def _carry_out(self, runs: Sequence[Run], say: Say, report: Callable[[str], Report]) -> None:
+        """Leave every run's record in its folder; the first of each system captions shuffled pictures too."""
+        material = Material(self.dataset, self.features, self.glove, self.device, self.sources)
+        tasks = [(run, run.seed == self.recipe.training.seed) for run in runs]
+        if self.jobs > 1:
+            say(f"training {len(runs)} captioners, {self.jobs} at a time")
+            Workers(material, self.jobs).finish(tasks, self.resume, report)
+            return
+        for run, shuffled in tasks:
+            name = run.system if self.seeds == 1 else label(run)
+            say(f"training {name}")
+            carry_out(run, material, self.resume, report(name), shuffled)
 
-    def _result(
-        self, systems: Mapping[str, Any], baselines: Mapping[str, Any], protocols: Mapping[str, str]
-    ) -> dict[str, Any]:
-        dataset, first = self.dataset, self.run_folder(self.cells[0])
-        return {
-            "title": f"{' and '.join(self.cells)} on {dataset.name}, recipe {self.recipe.name}",
+    def _result(self, systems: Sequence[System], outcome: Outcome, baselines: Mapping[str, Any]) -> dict[str, Any]:
+        dataset, first = self.dataset, runs_of(systems, 1, self.folder)[0]
+        result = {
+            "title": f"{_joined(self.cells)} on {dataset.name}, recipe {self.recipe.name}",
             "command": command_line(),
             "date": date.today().isoformat(),
             "machine": describe_machine(),
+            "jobs": self.jobs,
             "seed": self.recipe.training.seed,
+            "seeds": [self.recipe.training.seed + k for k in range(self.seeds)],
+            "equal": {how: MEANING[how] for how in self.equal},
             "recipe": self.recipe.to_dict(),
             "dataset": {
                 "name": dataset.name,
                 **{split: len(dataset.names(split)) for split in ("train", "validation", "test")},
-                "vocabulary": len(load_checkpoint(first / CHECKPOINT).vocabulary),
+                "vocabulary": len(load_checkpoint(first.folder / CHECKPOINT).vocabulary),
             },
             "encoder": {"description": self.features.description, "hash": self.features.encoder},
-            "systems": dict(systems),
+            "systems": {system.name: outcome.system(system) for system in systems},
+            "tests": outcome.tests(),
             "baselines": dict(baselines),
             **({"paper": PAPER} if dataset.name == FLICKR8K else {}),
-            "protocols": dict(protocols),
+            "protocols": dict(outcome.scorer.protocols),
+            "further": about_further(),
         }
+        return {**result, "conclusion": conclusion(result)}
 
-    def run_folder(self, cell: str) -> Path:
-        """Return where a cell's run is kept."""
-        return self.folder / cell.replace(":", ".")
+
+def _joined(names: Sequence[str]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def without_captions(result: Mapping[str, Any]) -> dict[str, Any]:
@@ -148,4 +161,4 @@ def without_captions(result: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figures(block: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in block.items() if key != "captions"}
+    return {key: value for key, value in block.items() if key in ("metrics", "deviations", "intervals", "further")}

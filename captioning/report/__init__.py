@@ -9,24 +9,31 @@ from typing import Any
 from rich.table import Table
 
 from captioning.errors import CaptioningError
-from captioning.report.gallery import PictureFile, References
+from captioning.report.gallery import References
+from captioning.report.grid import markdown, rich_table
 from captioning.report.numbers import Result
 from captioning.report.page import report_page
 from captioning.report.summary import summary
-from captioning.report.tables import grids, markdown, rich_table
+from captioning.report.tables import grids
+from captioning.report.thumbnails import PictureFile, beside_page, embedded
 from encoders.files import atomic_write
 
 __all__ = ["markdown_table", "summary", "terminal_table", "write_reports"]
 
 
 def write_reports(
-    result: Result, folder: Path, references: References, picture_file: PictureFile, max_pictures: int = 60
+    result: Result,
+    folder: Path,
+    references: References,
+    picture_file: PictureFile,
+    max_pictures: int = 60,
+    beside: bool = False,
 ) -> list[Path]:
     """Write ``comparison.json``, ``comparison.md`` and ``report.html`` and return their paths.
 
     ``references`` holds what people wrote of each picture; ``picture_file`` gives a picture's file, or None
-    where it is not there; at most ``max_pictures`` small copies are embedded in the page. Each file appears
-    whole or not at all.
+    where it is not there; small copies of at most ``max_pictures`` are embedded in the page, or with ``beside`` lie
+    in a folder beside it. Each file appears whole or not at all.
     """
     strange = _not_finite(result)
     if strange:
@@ -34,12 +41,13 @@ def write_reports(
             f"the result holds a number that is not finite, at {strange}: a training that diverged has no table; "
             "lower its learning rate"
         )
+    folder.mkdir(parents=True, exist_ok=True)
+    small = beside_page(picture_file, folder) if beside else embedded(picture_file)
     contents = {
         "comparison.json": json.dumps(result, indent=1, ensure_ascii=False) + "\n",
         "comparison.md": markdown_table(result),
-        "report.html": report_page(result, references, picture_file, max_pictures),
+        "report.html": report_page(result, references, small, max_pictures),
     }
-    folder.mkdir(parents=True, exist_ok=True)
     for name, text in contents.items():
         with atomic_write(folder / name, "w") as file:
             file.write(text)

@@ -1,29 +1,21 @@
 """The pictures of the page: which are shown, their small copies, and what each system said of them."""
 
-import base64
-import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
-from pathlib import Path
-
-from PIL import Image, ImageOps
 
 from captioning.report.numbers import Result, main_decoder, systems
 from captioning.report.summary import RANKED_BY, picture_scores
+from captioning.report.thumbnails import Thumbnails
 
-THUMBNAIL = 224
-QUALITY = 82
-
-PictureFile = Callable[[str], Path | None]
 References = Mapping[str, Sequence[str]]
 
 
-def gallery(result: Result, references: References, picture_file: PictureFile, limit: int) -> tuple[str, int, int]:
+def gallery(result: Result, references: References, thumbnails: Thumbnails, limit: int) -> tuple[str, int, int]:
     """The cards as HTML, how many there are, and from how many pictures they were chosen."""
     names = captioned(result)
     scores = picture_scores(result)
     chosen = choose(names, scores, limit)
-    cards = [_card(result, name, references.get(name, ()), picture_file(name), scores) for name in chosen]
+    cards = [_card(result, name, references.get(name, ()), thumbnails(name), scores) for name in chosen]
     return "".join(cards), len(chosen), len(names)
 
 
@@ -50,26 +42,11 @@ def choose(names: Sequence[str], scores: Mapping[str, Mapping[str, float]], limi
     return [ranked[round(k * (len(ranked) - 1) / (limit - 1))] for k in range(limit)]
 
 
-def thumbnail(path: Path | None) -> tuple[str, int, int] | None:
-    """A small JPEG of a picture as a data URI with its size; None where there is no readable picture."""
-    if path is None:
-        return None
-    try:
-        with Image.open(path) as picture:
-            small = ImageOps.exif_transpose(picture).convert("RGB")
-            small.thumbnail((THUMBNAIL, THUMBNAIL), Image.Resampling.LANCZOS)
-            data = io.BytesIO()
-            small.save(data, "JPEG", quality=QUALITY, optimize=True)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError):
-        return None
-    return f"data:image/jpeg;base64,{base64.b64encode(data.getvalue()).decode('ascii')}", *small.size
-
-
 def _card(
     result: Result,
     name: str,
     references: Sequence[str],
-    path: Path | None,
+    small: tuple[str, int, int] | None,
     scores: Mapping[str, Mapping[str, float]],
 ) -> str:
     decoder = main_decoder(result)
@@ -84,13 +61,12 @@ def _card(
     people = "".join(f"<li>{escape(text)}</li>" for text in references)
     details = f"<details><summary>What people wrote</summary><ul>{people}</ul></details>" if people else ""
     return (
-        f'<article class="card" data-search="{search}"{data}>{_image(name, path, said)}'
+        f'<article class="card" data-search="{search}"{data}>{_image(name, small, said)}'
         f'<div class="said"><dl>{captions}</dl>{details}<p class="name">{escape(name)}</p></div></article>'
     )
 
 
-def _image(name: str, path: Path | None, said: Mapping[str, str]) -> str:
-    small = thumbnail(path)
+def _image(name: str, small: tuple[str, int, int] | None, said: Mapping[str, str]) -> str:
     if small is None:
         return f'<div class="nopicture">{escape(name)}<br>is not here or cannot be read</div>'
     source, width, height = small

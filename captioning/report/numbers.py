@@ -14,16 +14,27 @@ def is_coco(protocol: str) -> bool:
     return "coco" in protocol.lower()
 
 
-def format_metric(protocol: str, value: float | None) -> str:
-    """One decimal for COCO's scale, five for the paper's."""
+def format_metric(protocol: str, value: float | None, deviation: float | None = None) -> str:
+    """One decimal for COCO's scale, five for the paper's; with its deviation over the runs, where there are several."""
+    return _written(value, deviation, 1 if is_coco(protocol) else 5)
+
+
+def format_loss(value: float | None, deviation: float | None = None) -> str:
+    """A loss in nats a word."""
+    return _written(value, deviation, 3)
+
+
+def _written(value: float | None, deviation: float | None, digits: int) -> str:
     if value is None:
         return MISSING
-    return f"{value:.1f}" if is_coco(protocol) else f"{value:.5f}"
+    return f"{value:.{digits}f}" + ("" if deviation is None else f" ± {deviation:.{digits}f}")
 
 
-def format_loss(value: float | None) -> str:
-    """A loss in nats a word."""
-    return MISSING if value is None else f"{value:.3f}"
+def format_p(p: float | None) -> str:
+    """A probability: two significant digits, none claimed below what the resampling can tell."""
+    if p is None:
+        return MISSING
+    return "< 0.001" if p < 0.001 else f"{p:.2f}" if p >= 0.0995 else f"{p:.3f}"
 
 
 def format_count(value: int | None) -> str:
@@ -79,12 +90,13 @@ def main_protocol(result: Result) -> str | None:
     return next((name for name in names if is_coco(name)), names[0] if names else None)
 
 
-def main_metrics(result: Result) -> dict[str, dict[str, float]]:
-    """The main protocol's metrics under the main decoder, by system."""
+def main_metrics(result: Result, what: str = "metrics") -> dict[str, dict[str, float]]:
+    """The main protocol's metrics under the main decoder, by system; or their `deviations` over the runs."""
     decoder, protocol = main_decoder(result), main_protocol(result)
     if decoder is None or protocol is None:
         return {}
-    return {name: system["decoders"][decoder]["metrics"].get(protocol, {}) for name, system in systems(result).items()}
+    blocks = {name: system["decoders"][decoder].get(what, {}) for name, system in systems(result).items()}
+    return {name: block.get(protocol, {}) for name, block in blocks.items()}
 
 
 def headlines(result: Result) -> list[str]:

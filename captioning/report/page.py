@@ -8,7 +8,8 @@ from string import Template
 from typing import Any
 
 from captioning.report.curves import charts
-from captioning.report.gallery import PictureFile, References, gallery
+from captioning.report.gallery import References, gallery
+from captioning.report.grid import Grid, Row
 from captioning.report.numbers import (
     Result,
     format_metric,
@@ -19,13 +20,14 @@ from captioning.report.numbers import (
     systems,
 )
 from captioning.report.summary import RANKED_BY, picture_scores, summary
-from captioning.report.tables import Grid, Row, grids
+from captioning.report.tables import grids
+from captioning.report.thumbnails import Thumbnails
 
 
-def report_page(result: Result, references: References, picture_file: PictureFile, max_pictures: int) -> str:
+def report_page(result: Result, references: References, thumbnails: Thumbnails, max_pictures: int) -> str:
     """The whole page as HTML."""
     folder = files("captioning.report")
-    cards, shown, total = gallery(result, references, picture_file, max_pictures)
+    cards, shown, total = gallery(result, references, thumbnails, max_pictures)
     first, *rest = summary(result)
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=escape(result["title"]),

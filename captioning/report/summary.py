@@ -1,12 +1,13 @@
 """The findings of a comparison in a few sentences, computed from its numbers."""
 
-import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from captioning.report.numbers import (
     Result,
     format_loss,
     format_metric,
+    format_p,
     headlines,
     main_decoder,
     main_metrics,
@@ -15,16 +16,18 @@ from captioning.report.numbers import (
 )
 
 RANKED_BY = "CIDEr-D"
+LEVEL = 0.05
 
 
 def summary(result: Result) -> list[str]:
     """Who is ahead, by which measure and how much; whether that is more than chance; what it cost."""
-    sentences = [_metrics_sentence(result), _chance_sentence(result), _loss_sentence(result)]
+    sentences = [_metrics_sentence(result), conclusion(result), _loss_sentence(result)]
     return [text for text in (*sentences, _cost_sentence(result)) if text]
 
 
 def _metrics_sentence(result: Result) -> str:
     by_system, protocol = main_metrics(result), main_protocol(result) or ""
+    deviations = main_metrics(result, "deviations")
     dataset = result["dataset"]
     opening = f"On {dataset['test']:,} unseen pictures of {dataset['name']}, decoded with {main_decoder(result)}, "
     if len(by_system) < 2:
@@ -34,37 +37,55 @@ def _metrics_sentence(result: Result) -> str:
     wins: dict[str, list[str]] = {}
     for metric in headlines(result):
         ranked = sorted(((m[metric], s) for s, m in by_system.items() if metric in m), reverse=True)
-        numbers = [format_metric(protocol, value) for value, _ in ranked[:2]]
+        spread = {name: deviations.get(name, {}).get(metric) for _, name in ranked}
+        numbers = [format_metric(protocol, value, spread[name]) for value, name in ranked[:2]]
         if len(ranked) < 2:
             continue
-        leader = "" if numbers[0] == numbers[1] else ranked[0][1]
+        level = format_metric(protocol, ranked[0][0]) == format_metric(protocol, ranked[1][0])
+        leader = "" if level else ranked[0][1]
         text = f"{metric} ({numbers[0]} against {numbers[1]})" if leader else f"{metric} ({numbers[0]})"
         wins.setdefault(leader, []).append(text)
-    level = wins.pop("", [])
+    equal = wins.pop("", [])
     parts = [f"the {name} is ahead on {_joined(measures)}" for name, measures in wins.items()]
-    if level:
-        parts.append(f"the first two are level on {_joined(level)}")
+    if equal:
+        parts.append(f"the first two are level on {_joined(equal)}")
     return f"{opening}{'; '.join(parts)}." if parts else ""
 
 
-def _chance_sentence(result: Result) -> str:
-    """The paired difference over the pictures between the two systems that score best."""
-    scores = picture_scores(result)
-    ranked = sorted(scores, key=lambda name: -_mean(list(scores[name].values())))[:2]
-    if len(ranked) < 2:
+def conclusion(result: Result) -> str:
+    """Whether the best system is better than the second beyond chance, in one sentence; empty where nothing tells."""
+    reached = {name: metrics[RANKED_BY] for name, metrics in main_metrics(result).items() if RANKED_BY in metrics}
+    first, second, *_ = [*sorted(reached, key=lambda name: -reached[name]), "", ""]
+    tests = [test for test in result.get("tests", ()) if test["metric"] == RANKED_BY]
+    test = next((test for test in tests if {test["first"], test["second"]} == {first, second}), None)
+    if test is None:
         return ""
-    first, second = (scores[name] for name in ranked)
-    differences = [first[picture] - second[picture] for picture in first if picture in second]
-    if len(differences) < 2:
-        return ""
-    mean = _mean(differences)
-    spread = sum((d - mean) ** 2 for d in differences) / (len(differences) - 1)
-    error = math.sqrt(spread / len(differences))
-    verdict = "more than the choice of pictures explains" if mean > 2 * error else "too close to call"
+    sign = 1 if test["first"] == first else -1
+    low, high = sorted((sign * test["low"], sign * test["high"]))
+    by_run = ""
+    if test["p_runs"] is not None:
+        by_run = f"; {_p(test['p_runs'])} over {test['runs'][0]} training runs each, Welch's t-test"
     return (
-        f"Picture by picture the {ranked[0]} is {mean:.1f} ± {error:.1f} {RANKED_BY} ahead of the {ranked[1]} "
-        f"(mean and standard error over {len(differences):,} pictures, one training run each): {verdict}."
+        f"The {first} is {sign * test['difference']:.1f} {RANKED_BY} ahead of the {second} "
+        f"(95 % of picture samples: {low:.1f} to {high:.1f}; {_p(test['p_bootstrap'])} by paired bootstrap, "
+        f"{format_p(test['p_randomisation'])} by randomisation{by_run}): {_verdict(test)}."
     )
+
+
+def _p(value: float) -> str:
+    written = format_p(value)
+    return f"p {written}" if written.startswith("<") else f"p = {written}"
+
+
+def _verdict(test: Mapping[str, Any]) -> str:
+    pictures = max(test["p_bootstrap"], test["p_randomisation"]) < LEVEL
+    if test["p_runs"] is None:
+        alone = "more than the choice of pictures explains, but one training run each says nothing of other runs"
+        return alone if pictures else "too close to call"
+    if pictures and test["p_runs"] < LEVEL:
+        return "more than the choice of pictures or of training runs explains"
+    reason = "training runs differ as much" if pictures else "samples of the pictures differ as much"
+    return f"too close to call, since {reason}"
 
 
 def _loss_sentence(result: Result) -> str:
@@ -92,10 +113,6 @@ def picture_scores(result: Result) -> dict[str, dict[str, float]]:
         for name, system in systems(result).items()
         if system.get("per_picture")
     }
-
-
-def _mean(values: Sequence[float]) -> float:
-    return sum(values) / len(values) if values else 0.0
 
 
 def _joined(texts: Sequence[str]) -> str:

@@ -15,8 +15,10 @@ from rich.console import Console
 from captioning.errors import CaptioningError
 from captioning.report import markdown_table, summary, terminal_table, write_reports
 from captioning.report.curves import charts, epoch_ticks, nice_ticks
-from captioning.report.gallery import choose, thumbnail
-from captioning.report.numbers import format_seconds
+from captioning.report.gallery import choose
+from captioning.report.numbers import format_p, format_seconds
+from captioning.report.summary import conclusion
+from captioning.report.thumbnails import embedded
 
 NASTY = '<script>alert("x")</script> & a "dog" | [bold]'
 NAMES = [f"p{k}.jpg" for k in range(8)]
@@ -56,6 +58,22 @@ def _system(cell: str, lead: float) -> dict[str, Any]:
     }
 
 
+def _test_of(difference: float, p: float, p_runs: float | None = None, metric: str = "CIDEr-D") -> dict[str, Any]:
+    """What a comparison says of the LSTM, its first system, and the GRU."""
+    numbers = {"difference": difference, "low": difference - 1, "high": difference + 1}
+    over_pictures = {"p_bootstrap": p, "p_randomisation": p}
+    runs = [1, 1] if p_runs is None else [3, 3]
+    return {
+        "first": "LSTM",
+        "second": "GRU",
+        "metric": metric,
+        **numbers,
+        **over_pictures,
+        "runs": runs,
+        "p_runs": p_runs,
+    }
+
+
 @pytest.fixture
 def result() -> dict[str, Any]:
     baseline = {"metrics": {"COCO": {"BLEU-1": 40.4, "CIDEr-D": 8.4}}, "note": NASTY}
@@ -74,6 +92,7 @@ def result() -> dict[str, Any]:
             "LSTM": {"loss": 3.3268, "BLEU": 0.01695, "ROUGE": 0.19144},
             "GRU": {"loss": 3.225, "BLEU": 0.01569, "ROUGE": 0.17871},
         },
+        "tests": [_test_of(-0.5, 0.0123), _test_of(0.3, 0.6, metric="BLEU-4")],
         "protocols": {"COCO": "COCO's definitions", "sentence BLEU, smoothed": "a reading of the paper"},
     }
 
@@ -197,7 +216,7 @@ def test_the_markdown_table_holds_the_numbers_with_the_best_in_bold(result: dict
     assert "| LSTM, the paper | 3.3268 | 0.01695 | 0.19144 |" in lines
     assert "| GRU, beam 3 | 2.7000 | 0.02200 | 0.19000 |" in lines
     widths = {line.count("|") for line in lines if line.startswith("|")}
-    assert widths == {5, 10}  # the first two tables have three columns of numbers, the last has eight
+    assert widths == {5, 6, 10}  # three columns of numbers, four of the tests, eight of the costs
 
 
 def test_names_with_bars_do_not_break_the_markdown_table(result: dict[str, Any]) -> None:
@@ -221,8 +240,8 @@ def test_the_summary_follows_the_numbers(result: dict[str, Any]) -> None:
     lead, chance, loss, cost = summary(result)
     assert "the GRU is ahead on CIDEr-D (45.5 against 45.0) and BLEU-1 (60.5 against 60.0)" in lead
     assert "the LSTM is ahead on BLEU-4 (18.0 against 17.5)" in lead
-    assert "the GRU is 0.8 ± 0.1 CIDEr-D ahead of the LSTM" in chance
-    assert "over 8 pictures" in chance
+    assert chance == conclusion(result)
+    assert "The GRU is 0.5 CIDEr-D ahead of the LSTM" in chance
     assert "2.700 for the GRU and 3.200 for the LSTM" in loss
     assert "The GRU has 25% fewer parameters in its cell than the LSTM and trained in 1.00 of its time" in cost
     swapped = copy.deepcopy(result)
@@ -230,10 +249,41 @@ def test_the_summary_follows_the_numbers(result: dict[str, Any]) -> None:
     assert "the LSTM is ahead on CIDEr-D" in summary(swapped)[0]
 
 
-def test_a_small_difference_is_called_too_close(result: dict[str, Any]) -> None:
-    for k, name in enumerate(NAMES):
-        result["systems"]["GRU"]["per_picture"][name]["CIDEr-D"] = 10.0 * k + (9.0 if k % 2 else -8.0)
-    assert "too close to call" in summary(result)[1]
+def test_what_the_tests_say_is_concluded(result: dict[str, Any]) -> None:
+    ahead = "The GRU is 0.5 CIDEr-D ahead of the LSTM (95 % of picture samples: -0.5 to 1.5; p = 0.012 by paired"
+    assert conclusion(result).startswith(ahead)
+    assert conclusion(result).endswith("one training run each says nothing of other runs.")
+    for p, p_runs, said in (
+        (0.2, None, "0.20 by randomisation): too close to call."),
+        (0.0001, 0.02, "over 3 training runs each, Welch's t-test): more than the choice of pictures or of training"),
+        (0.0001, 0.3, "too close to call, since training runs differ as much."),
+        (0.3, 0.0004, "p < 0.001 over 3"),
+        (0.3, 0.3, "too close to call, since samples of the pictures differ as much."),
+    ):
+        result["tests"] = [_test_of(-0.5, p, p_runs)]
+        assert said in conclusion(result)
+    result["tests"] = []
+    assert conclusion(result) == ""
+
+
+def test_tests_costs_and_deviations_stand_in_the_tables(result: dict[str, Any]) -> None:
+    result["seeds"], result["jobs"] = [0, 1, 2], 2
+    result["tests"] = [_test_of(-0.5, 0.0123, 0.04)]
+    result["further"] = {"METEOR": "not measured: no WordNet"}
+    for system in result["systems"].values():
+        system |= {"units": 256, "cell_flop": 933_888, "step_mib": 34.7}
+        block = system["decoders"]["beam 3"]
+        block["deviations"] = {"COCO": {"BLEU-1": 0.31, "BLEU-4": 0.2, "CIDEr-D": 0.94}}
+        block["further"] = {"METEOR": None, "distinct": 61.25, "words used": 512.0}
+    table = markdown_table(result)
+    assert "| LSTM against GRU, CIDEr-D | -0.5 | -1.5 to +0.5 | 0.012 | 0.012 | 0.040 |" in table
+    assert "45.0 ± 0.9" in table
+    assert "Mean ± standard deviation of 3 training runs." in table
+    assert "| LSTM, beam 3 | – | 61.2 | 512 |" in table
+    assert "METEOR: not measured: no WordNet" in table
+    assert "| 256 | 467,968 | 1,813,268 | 934 | 34.7 |" in table
+    assert "2 runs at a time, one thread each" in table
+    assert "(45.5 ± 0.9 against 45.0 ± 0.9)" in summary(result)[0]
 
 
 def test_equal_numbers_are_level_and_bold_nowhere(result: dict[str, Any]) -> None:
@@ -309,9 +359,11 @@ def test_times_and_thumbnails(tmp_path: Path) -> None:
         "2 h 05 min",
         "–",
     ]
+    assert [format_p(p) for p in (0.0002, 0.0123, 0.0994, 0.5, None)] == ["< 0.001", "0.012", "0.099", "0.50", "–"]
     Image.new("RGBA", (30, 60), (1, 2, 3, 100)).save(tmp_path / "small.png")
-    small = thumbnail(tmp_path / "small.png")
+    thumbnail = embedded(lambda name: None if name == "none" else tmp_path / name)
+    small = thumbnail("small.png")
     assert small is not None
     assert small[1:] == (30, 60)
-    assert thumbnail(tmp_path / "nobody.png") is None
-    assert thumbnail(None) is None
+    assert thumbnail("nobody.png") is None
+    assert thumbnail("none") is None
