@@ -181,7 +181,7 @@ app.command()(compare)
 
 @app.command()
 def fetch(
-    what: Annotated[str, typer.Argument(help="inception-v3, flickr8k or glove.")],
+    what: Annotated[str, typer.Argument(help="inception-v3, flickr8k, flickr30k, coco or glove.")],
     folder: Annotated[Path, typer.Option(help="Where it is, or should go.")] = Path("data"),
     local: Annotated[Path | None, typer.Option("--from", help="The file to take, brought from elsewhere.")] = None,
     quiet: Quiet = False,
@@ -190,7 +190,7 @@ def fetch(
 
     inception-v3 is downloaded and checked by sha256.
 
-    flickr8k and glove have terms of their own: it says where to get them, and checks what lies in the folder.
+    The others have terms of their own: it says where to ask, and checks what lies in the folder, every picture too.
 
     Example: captioning fetch flickr8k --folder Flickr8k/
     """

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
+from math import prod
 from pathlib import Path
 from typing import Any
-
-import numpy as np
 
 from captioning.checkpoint import load_checkpoint, source_of
 from captioning.config import Recipe
@@ -16,8 +15,8 @@ from captioning.corpus import build_vocabulary, finite_rows
 from captioning.data import FLICKR8K, Dataset
 from captioning.errors import CaptioningError
 from captioning.evaluate import Scorer, about_further, scale_rows
-from captioning.model import Captioner
 from captioning.outcome import Outcome
+from captioning.parts import Parts
 from captioning.report.summary import conclusion
 from captioning.runs import Material, Workers, carry_out, label, load_record
 from captioning.systems import MEANING, UNITS, Run, System, runs_of, systems_of
@@ -87,12 +86,13 @@ class Comparison:
 
     def _count(self) -> Callable[[Recipe], tuple[int, int]]:
         """Return what counts the parameters of a recipe's model, and of its cell, on this data."""
-        words, size = len(build_vocabulary(self.dataset, self.recipe)), source_of(self.features).size
+        words, source = len(build_vocabulary(self.dataset, self.recipe)), source_of(self.features, self.recipe)
 
         def count(recipe: Recipe) -> tuple[int, int]:
-            vectors = np.zeros((words, recipe.embedding.size), np.float32)
-            counts = Captioner(recipe, words, size, vectors).parameter_counts()
-            return counts["total"], counts["rnn"]
+            parts = Parts(recipe, words, source.size, source.grid)
+            shapes = {**parts.trained(), "embedding": parts.embedding.shapes()}
+            counts = {part: sum(map(prod, of.values())) for part, of in shapes.items()}
+            return sum(counts.values()), sum(counts[layer] for layer in parts.layers)
 
         return count
 

@@ -12,11 +12,13 @@ from captioning.train import make_optimiser
 def sizes(model: Captioner) -> dict[str, int]:
     """Return the parameters of model and cell, and the operations of the cell's products for a word, forward.
 
-    A product with a matrix of n numbers counts 2n operations. Biases and the gates' functions are left out.
+    A product with a matrix of n numbers counts 2n operations. Biases and the gates' functions are left out, and so is
+    what attention does once a place. Of several layers it is the sum.
     """
-    counts = model.parameter_counts()
-    weights = sum(array.size for name, array in model.params.items() if name.startswith("rnn.") and array.ndim == 2)
-    return {"parameters": counts["total"], "cell_parameters": counts["rnn"], "cell_flop": 2 * weights}
+    counts, layers = model.parameter_counts(), model.parts.layers
+    weights = sum(array.size for layer in layers for array in model.params.scope(layer).values() if array.ndim == 2)
+    cell = sum(counts[layer] for layer in layers)
+    return {"parameters": counts["total"], "cell_parameters": cell, "cell_flop": 2 * weights}
 
 
 def step_memory(evaluator: Evaluator) -> float | None:

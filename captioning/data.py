@@ -1,4 +1,4 @@
-"""Captioned pictures: Flickr8k as published, and the common CSV with the header `image,caption`."""
+"""Captioned pictures: Flickr8k as published, Karpathy's JSON of Flickr30k and COCO, CSV and JSON lines of one's own."""
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -16,13 +16,25 @@ from captioning.formats import (
     official_splits,
     token_rows,
 )
+from captioning.formats_json import read_json_lines, read_karpathy
 from captioning.text import SCORING, Cleaning, clean
 from encoders.files import sha256_file
 
 #: The published captions, by the sha256 of their file.
 FLICKR8K, TOKEN_SHA256 = "Flickr8k", "1e1f3a371ba1a1bf742e6930521c037e046b2bf3fcc2390ba8405e0301ed7689"
-CSV_FILES = ("captions.csv", "captions.txt")
-PICTURE_FOLDERS = ("Images", "images", "pictures", "Flicker8k_Dataset", "Flickr8k_Dataset", "images224", ".")
+CAPTION_FILES = ("captions.csv", "captions.txt", "captions.jsonl")
+KARPATHY_FILES = "dataset_*.json"
+PICTURE_FOLDERS = (
+    "Images",
+    "images",
+    "pictures",
+    "Flicker8k_Dataset",
+    "Flickr8k_Dataset",
+    "images224",
+    "flickr30k_images",
+    "flickr30k-images",
+    ".",
+)
 PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".gif", ".webp", ".bmp", ".tif", ".tiff")
 
 
@@ -70,18 +82,47 @@ def load_dataset(path: str | Path) -> Dataset:
     """The dataset in a folder or a file, whichever of the known formats is there."""
     path = Path(path)
     if path.is_file():
-        return load_flickr8k(path.parent) if path.name == TOKEN_FILE else load_csv(path)
+        return load_flickr8k(path.parent) if path.name == TOKEN_FILE else _load_file(path)
     if not path.is_dir():
         raise CaptioningError(f"there is no dataset at {path}: no such file or folder")
     if find(path, TOKEN_FILE):
         return load_flickr8k(path)
-    for name in CSV_FILES:
-        if (path / name).is_file():
-            return load_csv(path / name)
+    found = [path / name for name in CAPTION_FILES if (path / name).is_file()]
+    found = found[:1] or sorted(path.glob(KARPATHY_FILES)) or sorted({*path.glob("*.csv"), *path.glob("*.jsonl")})
+    if len(found) > 1:
+        raise CaptioningError(f"{path} holds several datasets: {_some([p.name for p in found])}; give one file")
+    if found:
+        return _load_file(found[0])
     raise CaptioningError(
-        f"{path} holds no dataset known here. Looked for {TOKEN_FILE} (here and in Flickr8k_text/) and for "
-        f"{' or '.join(CSV_FILES)} with the header image,caption"
+        f"{path} holds no dataset known here. Looked for {TOKEN_FILE} (here and in Flickr8k_text/), for Karpathy's "
+        f"{KARPATHY_FILES}, and for {', '.join(CAPTION_FILES)} or the only .csv or .jsonl file, with image and caption"
     )
+
+
+def _load_file(path: Path) -> Dataset:
+    if path.suffix == ".json":
+        return load_karpathy(path)
+    return load_json_lines(path) if path.suffix == ".jsonl" else load_csv(path)
+
+
+def load_karpathy(path: str | Path, pictures: str | Path | None = None) -> Dataset:
+    """Flickr8k, Flickr30k or COCO as Karpathy and Fei-Fei (CVPR 2015) split them: `dataset_flickr30k.json`."""
+    path = Path(path)
+    found = read_karpathy(path)
+    assert found.splits is not None
+    place = None if pictures is None else Path(pictures)
+    return _assemble(found.name or path.stem, found.rows, found.splits, path.parent, place)
+
+
+def load_json_lines(path: str | Path, pictures: str | Path | None = None, seed: int = 0) -> Dataset:
+    """A JSON object a line: `{"image": "a.jpg", "caption": "A dog."}`, or `"captions": [...]`, with a `"split"` or not.
+
+    Without splits they are drawn with `seed`, as `load_csv` does.
+    """
+    path = Path(path)
+    found = read_json_lines(path)
+    splits = found.splits or official_splits(path.parent) or drawn_splits(path, [name for name, _ in found.rows], seed)
+    return _assemble(path.stem, found.rows, splits, path.parent, None if pictures is None else Path(pictures))
 
 
 def load_flickr8k(folder: str | Path) -> Dataset:
@@ -179,6 +220,8 @@ def _caption_problems(captions: Mapping[str, Sequence[str]], place: Path | None)
     else:
         strays = [name for name in captions if not (place / name).is_file()]
         yield _problem("captioned name has|captioned names have", f"no picture in {place.name}", strays)
+        empty = [name for name in captions if (place / name).is_file() and not (place / name).stat().st_size]
+        yield _problem("picture is an empty file|pictures are empty files", "(no bytes)", empty)
     repeated = [name for name, lines in captions.items() if len(set(lines)) < len(lines)]
     yield _problem("picture has|pictures have", "the same caption more than once (kept)", repeated)
 

@@ -24,7 +24,8 @@ def find(folder: Path, name: str) -> Path | None:
     return next((folder / sub / name for sub in TEXT_FOLDERS if (folder / sub / name).is_file()), None)
 
 
-def _read(path: Path) -> str:
+def read_text(path: Path) -> str:
+    """A file's text, with or without a byte order mark; a byte that is not UTF-8 is named with its line."""
     try:
         return path.read_bytes().decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -36,9 +37,9 @@ def _read(path: Path) -> str:
         raise CaptioningError(f"{path} cannot be read: {error.strerror or error}") from error
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def numbered_lines(path: Path) -> Iterator[tuple[int, str]]:
     """The numbered lines that are not blank; only line feeds end a line."""
-    for number, line in enumerate(_read(path).split("\n"), start=1):
+    for number, line in enumerate(read_text(path).split("\n"), start=1):
         if line.strip():
             yield number, line
 
@@ -46,18 +47,18 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 def token_rows(path: Path) -> list[tuple[str, str]]:
     """(name, caption) of each `NAME#K<TAB>caption` line."""
     rows = []
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path):
         key, tab, caption = line.partition("\t")
         name, _, place = key.rpartition("#")
         if not (tab and name and place.isdecimal()):
             raise CaptioningError(f"{path}, line {number}: expected NAME#K<TAB>caption, got {line[:80]!r}")
-        rows.append((_plain_name(name, path, number), caption))
+        rows.append((plain_name(name, path, f"line {number}"), caption))
     return rows
 
 
 def csv_rows(path: Path) -> list[tuple[str, str]]:
     """(name, caption) of each row; commas of an unquoted caption belong to it."""
-    reader = csv.reader(io.StringIO(_read(path), newline=""), strict=True)
+    reader = csv.reader(io.StringIO(read_text(path), newline=""), strict=True)
     try:
         header = [cell.strip().lower() for cell in next(reader, [])]
         if header != ["image", "caption"]:
@@ -72,13 +73,14 @@ def csv_rows(path: Path) -> list[tuple[str, str]]:
 def _csv_row(row: list[str], path: Path, line: int) -> tuple[str, str]:
     if len(row) < 2:
         raise CaptioningError(f"{path}, line {line}: expected image,caption, got {row[0][:80]!r}")
-    return _plain_name(row[0].strip(), path, line), " ".join(",".join(row[1:]).split())
+    return plain_name(row[0].strip(), path, f"line {line}"), " ".join(",".join(row[1:]).split())
 
 
-def _plain_name(name: str, path: Path, line: int) -> str:
+def plain_name(name: str, path: Path, where: str) -> str:
+    """A picture's name, unless it leads out of the picture folder; `where` says where in the file it stands."""
     parts = PurePosixPath(name)
     if not name or parts.is_absolute() or ".." in parts.parts or "\0" in name:
-        raise CaptioningError(f"{path}, line {line}: {name!r} is no picture name inside the picture folder")
+        raise CaptioningError(f"{path}, {where}: {name!r} is no picture name inside the picture folder")
     return name
 
 
@@ -89,7 +91,7 @@ def official_splits(folder: Path) -> dict[str, list[str]] | None:
         return None
     if missing := [SPLIT_FILES[split] for split, path in found.items() if path is None]:
         raise CaptioningError(f"{folder} lacks {', '.join(missing)}; the official split needs all three lists")
-    return {split: [line.strip() for _, line in _lines(path)] for split, path in found.items() if path}
+    return {split: [line.strip() for _, line in numbered_lines(path)] for split, path in found.items() if path}
 
 
 def drawn_splits(path: Path, names: list[str], seed: int) -> dict[str, list[str]]:

@@ -7,7 +7,10 @@ from typing import Annotated
 
 import typer
 
-Data = Annotated[Path, typer.Option("--data", "-d", help="Folder of Flickr8k, or a CSV file image,caption.")]
+Data = Annotated[
+    Path,
+    typer.Option("--data", "-d", help="Folder of Flickr8k, Flickr30k or COCO; a CSV or JSON-lines file of your own."),
+]
 FeatureFile = Annotated[Path, typer.Option("--features", "-f", help="Feature store, or .npz of names and features.")]
 RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="paper, default, or a TOML file.")]
 Settings = Annotated[

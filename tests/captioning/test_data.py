@@ -69,7 +69,7 @@ def test_pictures_are_found_in_the_usual_folders(tmp_path: Path, folder: str) ->
     write_corpus(tmp_path)
     (tmp_path / folder).mkdir(exist_ok=True)
     for name in "abc":
-        (tmp_path / folder / f"{name}.jpg").touch()
+        (tmp_path / folder / f"{name}.jpg").write_bytes(b"a picture")
     data = load_flickr8k(tmp_path)
     assert data.pictures == tmp_path / folder
     assert data.picture("a.jpg").is_file()
@@ -142,7 +142,9 @@ def test_names_cannot_leave_the_picture_folder(tmp_path: Path, name: str) -> Non
 def test_missing_files_are_named(tmp_path: Path) -> None:
     with pytest.raises(CaptioningError, match=r"no dataset at .*nowhere"):
         load_dataset(tmp_path / "nowhere")
-    with pytest.raises(CaptioningError, match=r"Looked for Flickr8k\.token\.txt .* captions\.csv"):
+    with pytest.raises(
+        CaptioningError, match=r"Looked for Flickr8k\.token\.txt .* captions\.csv, captions\.txt, captions\.jsonl"
+    ):
         load_dataset(tmp_path)
     with pytest.raises(CaptioningError, match=r"has no Flickr8k\.token\.txt"):
         load_flickr8k(tmp_path)

@@ -14,9 +14,9 @@ def run_fetch(what: str, folder: Path, *arguments: str) -> Outcome:
 
 
 def test_what_cannot_be_fetched_is_said(tmp_path: Path) -> None:
-    message = one_error(run_fetch("coco", tmp_path))
-    assert "'coco'" in message
-    assert "inception-v3, flickr8k and glove" in message
+    message = one_error(run_fetch("imagenet", tmp_path))
+    assert "'imagenet'" in message
+    assert "inception-v3, flickr8k, flickr30k, coco and glove" in message
 
 
 @pytest.mark.parametrize("there", [True, False])
