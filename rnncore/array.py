@@ -119,6 +119,23 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
     return out
 
 
+def by_columns(x: Array, block: int = 128) -> Array:
+    """Return a copy of the matrix `x` that lies column by column, so that `x.T` lies row by row.
+
+    It is copied in square blocks, of which both sides fit the processor's first cache.
+    """
+    xp = array_module(x)
+    out = xp.empty(x.shape[::-1], x.dtype)
+    if xp is not np:
+        out[...] = x.T
+        return out.T
+    for row in range(0, x.shape[0], block):
+        for column in range(0, x.shape[1], block):
+            here = x[row : row + block, column : column + block]
+            out[column : column + block, row : row + block] = here.T
+    return out.T
+
+
 def sum_over_rows(a: Array, out: Array) -> Array:
     """Set `out` (K,) to the sum of each row of `a` (K, N), and return it.
 

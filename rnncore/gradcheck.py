@@ -147,7 +147,8 @@ def check_cell(
 
     Checked are every parameter, x and every initial state, with random gradients entering at every step and at
     every last state: once with all steps real and once with mixed lengths, one of them 0. Then: padding gets
-    exactly zero gradient, one step at a time gives what the whole sequence gives, and so does a run cut in two.
+    exactly zero gradient, one step at a time gives what the whole sequence gives, and so does a run cut in two; and
+    each sequence alone gives what it gives in the batch, where the cell says so (`columnwise`).
 
     Parameters
     ----------
@@ -179,6 +180,8 @@ def check_cell(
     xp = module_for(device)
     found = [_check_gradients(cell, sizes, case, tolerance, seed, regulariser, step, xp) for case in (None, mixed)]
     _check_stepping(cell, sizes, seed, None if regulariser is None else regulariser.seeded(None), xp)
+    if regulariser is None and getattr(cell, "columnwise", False):
+        _check_columns(cell, sizes, seed, xp)
     return max(found, key=lambda w: w.error)
 
 
@@ -241,3 +244,16 @@ def _check_stepping(
         gap = float(abs(output - whole.output).max())
         if not gap <= 1e-12:
             raise GradientError(f"{what} differs from the whole sequence by {gap:.1e}; a step must use nothing else")
+
+
+def _check_columns(cell: Cell, sizes: tuple[int, int, int, int], seed: int, xp: ModuleType) -> None:
+    p, x, initial = _problem(cell, sizes, seed, xp)
+    batch = sequence.forward(cell, p, x, initial).last
+    for k in range(x.shape[1]):
+        alone = sequence.forward(cell, p, x[:, k : k + 1], [s[k : k + 1] for s in initial]).last
+        gap = max(float(abs(a - b[k]).max()) for a, b in zip(alone, batch, strict=True))
+        if not gap <= 1e-12:
+            raise GradientError(
+                f"a sequence of its own differs from the same one in a batch by {gap:.1e}: "
+                f"{type(cell).__name__} looks across columns, so it must not have columnwise = True"
+            )

@@ -96,7 +96,7 @@ class Noise:
 
     Attributes
     ----------
-    mask : (H, B) the m of `Regulariser`, or None.
+    mask : (H, B) the m of `Regulariser`, or None; as all here with the columns more that the Trace has.
     zones : for each state with zoneout, by its place in `Cell.state`, d_t at every step: (H, b_t), or the rate.
     masks : those of the above that are drawn, as slabs (H, b_t), by the names under which the Trace shows them.
     proposed : for the same states, what the step computed, before zoneout: (H, b_t) at every step.
@@ -122,7 +122,8 @@ class Noise:
     def _draw_mask(self, rate: float, random: np.random.Generator, trace: Trace) -> None:
         size, packing = trace.sizes[trace.cell.state[0]], trace.packing
         kept = packing.sort(random.random((packing.batch, size), np.float32) >= rate).T
-        self.mask = trace.xp.asarray(kept.astype(trace.dtype) / trace.dtype.type(1 - rate))
+        self.mask = trace.xp.zeros((size, trace.initial_width), trace.dtype)
+        self.mask[:, : packing.batch] = trace.xp.asarray(kept.astype(trace.dtype) / trace.dtype.type(1 - rate))
         self.masks["recurrent_dropout"] = [self.mask[:, :b] for b in packing.batch_sizes]
         self._recalled = trace.xp.empty(self.mask.size, trace.dtype)
 
@@ -171,6 +172,7 @@ def _zones(rate: float, random: np.random.Generator, name: str, trace: Trace) ->
     packing = trace.packing
     drawn = trace.xp.asarray(random.random((packing.rows, trace.sizes[name]), np.float32) < rate)
     slabs = trace.slabs(f"zones of {name}", trace.sizes[name])
-    for t, slab in enumerate(slabs):
-        slab[...] = drawn[packing.offsets[t] : packing.offsets[t + 1]].T
+    for t, (slab, b) in enumerate(zip(slabs, packing.batch_sizes, strict=True)):
+        slab[:, :b] = drawn[packing.offsets[t] : packing.offsets[t + 1]].T
+        slab[:, b:] = 0
     return slabs

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 class Now(NamedTuple):
     """Views of one time step of a `Trace`, made once: what a cell reads and fills in place.
 
-    With G gates, P pre-activations and b running sequences; H rows each unless the cell's `sizes` says otherwise:
+    With G gates, P pre-activations and b running sequences (a few columns more for a `columnwise` cell: see
+    `rnncore.cells.base.Cell`); H rows each unless the cell's `sizes` says otherwise:
 
     a       (G·H, b)  on entry W x_t + b; the cell leaves the activated gates there
     gates   G views (H, b) of `a`, in the order of `Cell.gates`
@@ -88,8 +89,10 @@ class Trace:
     """The gates, states and saved values of a cell at every step, and their gradients once `backward` has run.
 
     Memory, with N packed rows, B sequences, G gates and P pre-activations: every slot of K rows lies as one slab
-    (K, b_t) a step, slab after slab in one buffer; the states have one slab more, the initial one. Nothing is
-    allocated in the loop over time, and a Trace that is passed back in keeps its buffers, growing them when needed.
+    (K, w_t) a step, slab after slab in one buffer; the states have one slab more, the initial one. The first b_t of
+    the w_t columns are the running sequences. The others, of which there are some where a product of w_t columns is
+    faster than one of b_t, hold nothing that anybody reads: numbers of sequences that have ended, or of none. Nothing
+    is allocated in the loop over time, and a Trace that is passed back in keeps its buffers, growing them when needed.
 
     Attributes
     ----------
@@ -97,6 +100,7 @@ class Trace:
     hidden : H.
     noise : the masks of a pass with a `Regulariser`, also to be had by name as `trace["zoneout h"]`; else None.
     sizes : the rows of every gate, pre-activation, state and saved value, by name: H for most, see `sizes_of`.
+    widths, initial_width : w_t of every step, and the columns of the initial slabs.
     x : (N, D) the input rows; of a batch without padding a view of the caller's array, needed until backward.
     now : a `Now` for every step: the views that the cell works on.
     state_rows : (B + N, H) the outputs as rows: the initial ones, then the packed ones.
@@ -112,6 +116,8 @@ class Trace:
         self.padded = False
         self.packing: Packing = None  # type: ignore[assignment]
         self.noise: Noise | None = None
+        self.widths: tuple[int, ...] = ()
+        self.initial_width = 0
         self.now: list[Now] = []
         self._memory = Workspace(dtype, xp)
         self._has_gradients = False
@@ -127,13 +133,18 @@ class Trace:
         if self.packing is not None and self.packing == packing:
             return
         self.packing = packing
-        cell, B, steps = self.cell, packing.batch, packing.batch_sizes
+        wider = self.xp is np and getattr(self.cell, "columnwise", False) and not hasattr(self.cell, "forward_loop")
+        self.widths = tuple(fast_width(b) for b in packing.batch_sizes) if wider else packing.batch_sizes
+        self.initial_width = B = fast_width(packing.batch) if wider else packing.batch
+        cell, steps = self.cell, self.widths
         blocks, dblocks = ([self.sizes[name] for name in names] for names in (cell.gates, cell.preactivations))
         A, P = sum(blocks), sum(dblocks)
         self._a = self.slabs("a", A)
         self._states = [self.slabs(f"state {name}", self.sizes[name], (B, *steps)) for name in cell.state]
         self._saved = [self.slabs(f"saved {name}", self.sizes[name]) for name in cell.saved]
-        self.state_rows = self._memory.take("state rows", B + packing.rows, self.sizes[cell.state[0]])
+        for slabs in self._states:
+            slabs[0][:, packing.batch :] = 0
+        self.state_rows = self._memory.take("state rows", packing.batch + packing.rows, self.sizes[cell.state[0]])
         scratch, da = self._memory.take("scratch", A * B), self._memory.take("da", P * B)
         self.now = []
         for t, b in enumerate(steps):
@@ -155,8 +166,8 @@ class Trace:
             )
 
     def slabs(self, name: str, rows: int, columns: tuple[int, ...] | None = None) -> list[Array]:
-        """Return the buffer `name` as slabs (rows, b), one for each of `columns`, b_t of every step when None."""
-        columns = self.packing.batch_sizes if columns is None else columns
+        """Return the buffer `name` as slabs (rows, w), one for each of `columns`, w_t of every step when None."""
+        columns = self.widths if columns is None else columns
         buffer = self._memory.take(name, rows * sum(columns))
         slabs, start = [], 0
         for b in columns:
@@ -167,7 +178,7 @@ class Trace:
     @property
     def initial(self) -> tuple[Array, ...]:
         """The initial states, (H, B) each, columns sorted by falling length."""
-        return tuple(slabs[0] for slabs in self._states)
+        return tuple(slabs[0][:, : self.packing.batch] for slabs in self._states)
 
     @property
     def previous_rows(self) -> Array:
@@ -205,9 +216,10 @@ class Trace:
     def _last(self, slabs: list[Array]) -> Array:
         """Columns that stop running at step t keep what stands in their last slab."""
         out = self.xp.empty((self.packing.batch, len(slabs[0])), self.dtype)
-        running = (*self.packing.batch_sizes, 0)
-        for slab, still in zip(slabs, running, strict=True):
-            out[still : slab.shape[1]] = slab[:, still:].T
+        running = (self.packing.batch, *self.packing.batch_sizes, 0)
+        for slab, before, still in zip(slabs, running, running[1:], strict=False):
+            if still < before:
+                out[still:before] = slab[:, still:before].T
         return out
 
     def rows(self, name: str) -> Array:
@@ -215,7 +227,7 @@ class Trace:
         return self._rows(self._steps_of(name), self.sizes[name])
 
     def _rows(self, slabs: list[Array], size: int) -> Array:
-        """Slabs may have more columns than run at their step."""
+        """Of the running sequences: slabs may have more columns."""
         out = self.xp.empty((self.packing.rows, size), self.dtype)
         offsets = self.packing.offsets
         for t, b in enumerate(self.packing.batch_sizes):
@@ -283,6 +295,17 @@ class Trace:
         """Return slabs (H, b_t) for the gradient of every state at every step, about to be filled by the engine."""
         self._reaching = [self.slabs(f"reaching {name}", self.sizes[name]) for name in self.cell.state]
         return self._reaching
+
+
+def fast_width(columns: int) -> int:
+    """Return the number of columns, `columns` or a few more, at which a product with as many is fastest.
+
+    OpenBLAS computes blocks of columns and falls back to slower code for what is left over: (1024, 256) by 15 columns
+    takes twice as long as by 16 (AVX-512).
+    """
+    if columns < 3:
+        return columns
+    return 4 if columns < 5 else -(-columns // 8) * 8
 
 
 def _split(a: Array, sizes: list[int]) -> tuple[Array, ...]:

@@ -34,6 +34,10 @@ class Cell(Protocol):
     cell has the attribute `carries = True`: then it says itself where. It takes `now.recalled` for h in the recurrent
     products, `prev[0]` elsewhere, and sends each product's gradient through `now.masked`, as `GRU` does.
 
+    A cell whose steps compute each column of everything from that column alone, as all cells of the library do, says
+    so by the attribute `columnwise = True`. The engine may then round b up to a number of columns at which products
+    are fast. What stands in the columns more is nobody's: finite as long as everything else is, and never read.
+
     A cell that computes one state from another in the same step, as h_t from c_t, calls `now.reached` with the
     latter's whole gradient, so that `Trace.gradient` can show it.
     """

@@ -51,6 +51,7 @@ class GreffLSTM:
     """
 
     variant = "V"
+    columnwise = True
 
     def __init__(self, variant: str | None = None, forget_bias: float = 1.0) -> None:
         self.variant = variant = variant or self.variant

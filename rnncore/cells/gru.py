@@ -34,6 +34,7 @@ class GRU:
     state: tuple[str, ...] = ("h",)
     saved: tuple[str, ...] = ("recall",)
     carries = True
+    columnwise = True
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `W`, `U`, `b` and `b_U`."""
@@ -122,6 +123,7 @@ class GRUBefore:
     state: tuple[str, ...] = ("h",)
     saved: tuple[str, ...] = ("reset_h",)
     carries = True
+    columnwise = True
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `W`, `U` and `b`."""

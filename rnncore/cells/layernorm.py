@@ -41,6 +41,7 @@ class LayerNormLSTM:
     preactivations: tuple[str, ...] = (*gates, "recurrent", "sum", "normal_c")
     state: tuple[str, ...] = ("h", "c")
     saved: tuple[str, ...] = ("normal_x", "normal_h", "normal_c", "tanh_c", "scale")
+    columnwise = True
 
     def __init__(self, forget_bias: float = 1.0) -> None:
         self.forget_bias = forget_bias

@@ -33,6 +33,7 @@ class LSTM:
     preactivations: tuple[str, ...] = gates
     state: tuple[str, ...] = ("h", "c")
     saved: tuple[str, ...] = ("tanh_c",)
+    columnwise = True
 
     def __init__(self, forget_bias: float = 1.0) -> None:
         self.forget_bias = forget_bias

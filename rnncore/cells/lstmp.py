@@ -37,6 +37,7 @@ class LSTMP:
     preactivations: tuple[str, ...] = (*gates, "projection")
     state: tuple[str, ...] = ("h", "c")
     saved: tuple[str, ...] = ("tanh_c", "m")
+    columnwise = True
 
     def __init__(self, projection: int | None = None, forget_bias: float = 1.0) -> None:
         if projection is not None and projection < 1:

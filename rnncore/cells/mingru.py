@@ -32,6 +32,7 @@ class MinGRU:
     preactivations: tuple[str, ...] = gates
     state: tuple[str, ...] = ("h",)
     saved: tuple[str, ...] = ()
+    columnwise = True
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `W` and `b`."""

@@ -24,6 +24,7 @@ class RNN:
     preactivations: tuple[str, ...] = gates
     state: tuple[str, ...] = ("h",)
     saved: tuple[str, ...] = ()
+    columnwise = True
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of `W`, `U` and `b`."""

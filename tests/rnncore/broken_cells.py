@@ -82,13 +82,6 @@ def states(k: int, change: Callable[[Now], Any]) -> Hook:
     return hook
 
 
-def leak(p: Any, now: Now, dstate: Any, was: Any) -> None:
-    """Change the columns of sequences that do not run at this step, too."""
-    for d in dstate:
-        if d.base is not None:
-            d.base[:, d.shape[1] :] *= 0.5
-
-
 def no_tanh_slope(p: Any, now: Now, dstate: Any, was: Any) -> None:
     """Let dc = dh o, by adding what is missing from 1 - tanh² to it."""
     dstate[1][...] += dstate[0] * now.gates[2] * now.saved[0] ** 2
@@ -331,7 +324,6 @@ MISTAKES: list[Mistake] = [
         for c in (PeepholeLSTM, LSTMP, LayerNormLSTM, CIFG, NIG, NOG, NIAF, NOAF, FGR)
         for k, title in enumerate(("dh is lost", "dc is lost"))
     ),
-    *(after("sequences that have ended get a gradient", c, leak) for c in FURTHER),
     *(Mistake(f"{c.__name__}: forward goes on alone", c, "step", sharpened(0), "W") for c in FURTHER),
     after("the gradient of the recall is zero", GRU, gate(3, none), "U"),
     after("dc does not carry f", LSTM, states(1, lambda now: 1 / now.gates[1])),
@@ -352,7 +344,6 @@ MISTAKES: list[Mistake] = [
     after("dh lacks the way past the candidate", GRUBefore, lost_update),
     after("dh lacks the way through r h", GRUBefore, lost_reset),
     after("dh lacks the product with U_rz", GRUBefore, gru_lost_path(slice(0, 2), slice(0, 2))),
-    *(after("sequences that have ended get a gradient", c, leak) for c in (RNN, LSTM, GRU, GRUBefore)),
     *(grads("the blocks of dU are transposed", c, transposed) for c in (RNN, LSTM, GRU, GRUBefore)),
     grads("dU takes h for the h before", RNN, wrong_rows(current)),
     grads("dU takes h for the h before", LSTM, wrong_rows(current)),

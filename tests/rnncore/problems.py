@@ -13,7 +13,7 @@ from rnncore.cells import CELLS, LSTMP, Cell, sizes_of
 from rnncore.params import Params
 from rnncore.trace import Trace
 
-#: T, B, D, H and lengths: every odd size, every kind of lengths, batches on both sides of sequence._SMALL_BATCH.
+#: T, B, D, H and lengths: every odd size, every kind of lengths, both sides of the engine's limits.
 SIZES: tuple[tuple[int, int, int, int, tuple[int, ...] | None], ...] = (
     (1, 1, 1, 1, None),
     (1, 3, 2, 1, None),
@@ -26,6 +26,7 @@ SIZES: tuple[tuple[int, int, int, int, tuple[int, ...] | None], ...] = (
     (4, 3, 2, 3, (1, 0, 2)),
     (3, 26, 2, 3, None),
     (4, 30, 2, 2, tuple(k * 7 % 5 for k in range(30))),
+    (26, 3, 2, 2, (26, 9, 25)),
 )
 
 #: Every cell of the library by name, and one whose output has another size than H.

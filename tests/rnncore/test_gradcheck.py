@@ -63,6 +63,33 @@ def test_a_cell_with_memory_of_its_own_is_caught() -> None:
         check_cell(Peeking(), sizes=SIZES)
 
 
+class Mixing(RNN):
+    """Looks at all columns of a batch, and says that it does not."""
+
+    def step(self, p: Any, now: Now) -> None:
+        now.a[...] += now.prev[0].max(axis=1, keepdims=True)
+        super().step(p, now)
+
+
+class Reaching(RNN):
+    """Writes beyond its columns on the way back."""
+
+    def step_backward(self, p: Any, now: Now, dstate: Any) -> None:
+        super().step_backward(p, now, dstate)
+        for d in dstate:
+            if d.base is not None:
+                d.base[:, d.shape[1] :] += 0.5
+
+
+def test_a_cell_that_mixes_columns_is_caught() -> None:
+    with pytest.raises(GradientError, match=r"a sequence of its own differs from the same one in a batch by "):
+        gradcheck._check_columns(Mixing(), (3, 3, 2, 2), 0, np)
+
+
+def test_what_a_cell_writes_beyond_its_columns_reaches_nobody() -> None:
+    check_cell(Reaching(), sizes=SIZES)
+
+
 def engine_mistakes() -> dict[str, tuple[Any, str, Callable[[Any], Any]]]:
     """Mistakes of the engine, as (where, what, its replacement made from the original)."""
 
@@ -84,10 +111,10 @@ def engine_mistakes() -> dict[str, tuple[Any, str, Callable[[Any], Any]]]:
         return lambda self, x: self.sort(x)
 
     def not_moved(original: Any) -> Any:
-        return lambda self, slabs: slabs[-1].T if slabs[-1].shape[1] == self.packing.batch else slabs[0].T.copy()
+        return lambda self, slabs: slabs[0][:, : self.packing.batch].T.copy()
 
     return {
-        "gradients of the last states are ignored": (sequence, "_last_gradients", without_last),
+        "gradients of the last states are ignored": (sequence, "last_gradients", without_last),
         "the padding gets a gradient": (packing.Packing, "unpack", padded_with_one),
         "initial gradients come back in the wrong order": (packing.Packing, "unsort", unsorted_wrongly),
         "the last state is the first": (trace.Trace, "_last", not_moved),

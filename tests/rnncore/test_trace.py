@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from rnncore import cells
 from rnncore.packing import Packing
 from rnncore.sequence import Gradients, backward, forward
-from rnncore.trace import Trace
+from rnncore.trace import Trace, fast_width
 from tests.rnncore.problems import ALL, SIZES, Problem, problem, problems
 
 ALIKE = ((1, 0, 2), (0, 1, 2), (1, 1, 1), (3, 0, 0))
@@ -146,12 +147,45 @@ def test_previous_rows_are_the_outputs_one_step_earlier(sizes: Any) -> None:
 def test_one_view_of_each_step() -> None:
     case = problem("GRU", 4, 5, 2, 3, (4, 2, 2, 0, 1))
     trace, _ = case.run()
-    assert [now.a.shape for now in trace.now] == [(9, b) for b in (4, 3, 1, 1)]
+    assert [now.a.shape for now in trace.now] == [(9, w) for w in (4, 4, 1, 1)]
     for t, now in enumerate(trace.now):
         assert all(np.shares_memory(gate, now.a) for gate in now.gates)
         assert all(np.shares_memory(d, now.da) for d in now.dgates)
         assert now.da.shape == (12, now.a.shape[1])
         assert t == 0 or np.shares_memory(now.prev[0], trace.now[t - 1].next[0])
+
+
+def test_columns_are_rounded_up_for_cells_that_say_so() -> None:
+    assert [fast_width(b) for b in (1, 2, 3, 4, 5, 8, 9, 15, 16, 17, 100)] == [1, 2, 4, 4, 8, 8, 16, 16, 16, 24, 104]
+    lengths = (5, 0, *range(1, 5), 1)
+    for name, widths in (("LSTM", (8, 4, 4, 2, 1)), ("Plain", (6, 4, 3, 2, 1))):
+        case = problem("LSTM", 5, 7, 2, 3, lengths)
+        cell = case.cell if name == "LSTM" else type("Plain", (cells.LSTM,), {"columnwise": False})()
+        trace = forward(cell, case.p, case.x, case.initial, case.lengths)
+        assert trace.widths == widths
+        assert [now.a.shape[1] for now in trace.now] == list(widths)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_the_columns_more_change_nothing(name: str) -> None:
+    """What a cell gives without them it gives with them, whatever stands there to begin with."""
+    case = problem(name, 6, 13, 2, 3, (1, 6, 0, 2, 5, 3, 3, 4, 1, 6, 6, 2, 5))
+    kind = type(case.cell)
+    plain = kind.__new__(type("Plain", (kind,), {"columnwise": False}))
+    vars(plain).update(vars(case.cell))
+    used = Trace(case.cell, 3, case.x.dtype)
+    used._memory.take("a", 10_000)[:] = 7.0
+    for state in case.cell.state:
+        used._memory.take(f"state {state}", 10_000)[:] = 7.0
+    results = []
+    for cell, trace in ((plain, None), (case.cell, used)):
+        trace = forward(cell, case.p, case.x, case.initial, case.lengths, trace)
+        got = backward(cell, case.p, trace, case.dh, case.dlast, keep_state_gradients=True)
+        gradients = {f"gradient {n}": trace.gradient(n) for n in (*cell.preactivations, *cell.state)}
+        results.append(everything(trace, got) | gradients)
+    assert results[0].keys() == results[1].keys()
+    for key, value in results[0].items():
+        np.testing.assert_allclose(results[1][key], value, rtol=1e-12, atol=1e-13, err_msg=key)
 
 
 def test_unknown_names_are_answered_with_the_known_ones() -> None:
