@@ -9,19 +9,22 @@ from typing import Annotated, Any
 
 import numpy as np
 import typer
+from rich.console import Console
 from rich.table import Table
 
 from rnncore.interop.files import write_whole
 from rnncore.machine import usable_cores
+from rnncore.processes import bars
 from rnncore.tasks import TASKS, Task, make_task
 from rnncore.tasks.plots import draw
-from rnncore.tasks.progress import err, out, progress
 from rnncore.tasks.report import about, markdown, rich_tables
 from rnncore.tasks.study import Study
 from rnncore.tasks.training import Settings
-from rnncore.tasks.workers import Workers, load_record
+from rnncore.tasks.workers import finish, load_record
 
 INTERRUPTED = 130
+out = Console(highlight=False, soft_wrap=True)
+err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 app = typer.Typer(
     help="The field's toy tasks, and studies of cells on them.\n\nBegin with `python -m rnncore.tasks list`.",
@@ -115,10 +118,10 @@ def study(
     trained = Settings(steps, batch, learning_rate, clip, every, held_out, not to_the_end)
     biases = tuple(_number(text) for text in _split(forget_bias))
     chosen = Study(_task(name, settings), _split(cells), hidden, _split(equal), seeds, biases, start, trained)
-    runs, workers = chosen.runs(), Workers(run, jobs or usable_cores())
+    runs = chosen.runs()
     finished = sum(load_record(run, each) is not None for each in runs)
-    with progress(len(runs), finished, quiet) as watch:
-        records = workers.finish(runs, watch)
+    with bars("runs", len(runs), finished, quiet) as watch:
+        records = finish(runs, run, jobs or usable_cores(), watch)
     result = chosen.result(records)
     _write(result, run / "result.json", run / "result.svg", run / "result.md")
     _write(result, json_file, figure)

@@ -67,10 +67,12 @@ def thresholds(result: Mapping[str, Any], axes: Axes | None = None) -> Axes:
     limit, chosen = result["settings"]["steps"], colours(result)
     for row, entry in enumerate(result["entries"]):
         colour = chosen[entry["label"]]
-        for seed in entry["seeds"]:
-            at = seed["solved_at"]
+        for k, seed in enumerate(entry["seeds"]):
+            at, aside = seed["solved_at"], 0.14 * (k - (len(entry["seeds"]) - 1) / 2)
             marker, fill = (">", "none") if at is None else ("o", "full")
-            axes.plot(limit if at is None else at, row, marker, fillstyle=fill, color=colour, ms=7, clip_on=False)
+            axes.plot(
+                limit if at is None else at, row + aside, marker, fillstyle=fill, color=colour, ms=7, clip_on=False
+            )
         if entry["steps"] is not None:
             axes.plot([entry["steps"][0]] * 2, [row - 0.3, row + 0.3], color=colour, lw=2)
     axes.set_yticks(range(len(result["entries"])), names(result), fontsize=9)

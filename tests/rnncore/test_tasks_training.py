@@ -16,7 +16,7 @@ import pytest
 
 from rnncore.tasks import Adding, Reber, TemporalOrder, training, workers
 from rnncore.tasks.training import Run, Settings, Training, make_cell, takes_forget_bias, uniform_starts
-from rnncore.tasks.workers import Workers, carry_out, load_record
+from rnncore.tasks.workers import carry_out, finish, load_record
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = Settings(steps=60, batch=8, learning_rate=5e-3, every=20, held_out=50)
@@ -181,7 +181,7 @@ def test_kill_9_costs_no_more_than_what_was_not_yet_measured(tmp_path: Path) -> 
         process.kill()
     assert load_record(tmp_path, run) is None
     assert 0 < len(Training(run, kept).history) < 300
-    records = Workers(tmp_path, 1).finish([run])
+    records = finish([run], tmp_path, 1)
     assert untimed(records[run.name]) == untimed(expected)
     assert [file.name for file in tmp_path.iterdir() if file.suffix != ".tmp"] == [f"{run.name}.json"]
 
@@ -199,16 +199,19 @@ def test_workers_keep_what_is_finished_and_name_what_fails(tmp_path: Path, monke
     carry_out(RUN, tmp_path)
     kept = (tmp_path / f"{RUN.name}.json").stat().st_mtime_ns
     wrong = replace(RUN, cell="no_such_module:Cell")
-    with pytest.raises(RuntimeError, match=r"the run order-no.such.module.*cannot be loaded"):
-        Workers(tmp_path, 2).finish([RUN, wrong])
+    with pytest.raises(RuntimeError, match=r"no_such_module:Cell, 6 units, seed 1: .*cannot be loaded"):
+        finish([RUN, wrong], tmp_path, 2)
     seen = []
-    records = Workers(tmp_path, 2).finish([RUN, replace(RUN, seed=7)], lambda run, step: seen.append((run.seed, step)))
+    records = finish(
+        [RUN, replace(RUN, seed=7)], tmp_path, 2, lambda job, *progress: seen.append((job.label, progress))
+    )
     assert set(records) == {RUN.name, replace(RUN, seed=7).name}
-    assert {seed for seed, _ in seen} == {7}
-    assert seen[-1] == (7, 60)
+    assert {label for label, _ in seen} == {"GRU, 6 units, seed 7"}
+    assert seen[-1][1][0] == seen[-1][1][1]
+    assert all(done < total for _, (done, total) in seen[:-1])
     assert (tmp_path / f"{RUN.name}.json").stat().st_mtime_ns == kept
     (tmp_path / f"{RUN.name}.json").write_text('{"run": ')
     with pytest.raises(ValueError, match="remove the file to run it again"):
-        Workers(tmp_path, 1).finish([RUN])
+        finish([RUN], tmp_path, 1)
     with pytest.raises(ValueError, match="jobs must be at least 1"):
-        Workers(tmp_path, 0)
+        finish([RUN], tmp_path, 0)
