@@ -1,4 +1,4 @@
-"""The command line: captioning demo | encode | train | evaluate | caption | compare | fetch | doctor."""
+"""The command line: captioning demo | encode | train | evaluate | caption | compare | grid | fetch | doctor."""
 
 from __future__ import annotations
 
@@ -177,6 +177,28 @@ def caption(
 
 
 app.command()(compare)
+
+
+@app.command()
+def grid(
+    grid_file: Annotated[Path, typer.Argument(metavar="FILE.toml", help="What is varied: a recipe, axes and seeds.")],
+    data: Data,
+    features: FeatureFile,
+    run: Annotated[Path, typer.Option("--run", help="Folder of the grid: one run a training, and the page.")],
+    glove: Glove = None,
+    split: Annotated[str, typer.Option(help="What is measured: train, validation or test.")] = "validation",
+    jobs: Annotated[int | None, typer.Option(min=1, help="Trainings at a time; as many as there are cores.")] = None,
+    json_file: JsonFile = None,
+    device: Device = "cpu",
+    quiet: Quiet = False,
+) -> None:
+    """Train captioners that differ along some axes, and show what each does; run it again to go on.
+
+    Example: captioning grid ablations.toml --data Flickr8k/ --features features/ --run runs/ablations
+    """
+    from captioning.ablations.command import run_grid
+
+    run_grid(grid_file, data, features, run, glove, split, jobs, json_file, device, quiet)
 
 
 @app.command()

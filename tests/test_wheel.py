@@ -53,7 +53,7 @@ def test_the_wheel_has_three_packages_and_no_tests(wheel: list[str]) -> None:
 
 def test_the_wheel_has_every_module_and_the_data_beside_them(wheel: list[str]) -> None:
     wanted = [f for package in PACKAGES for f in (ROOT / package).rglob("*.py")]
-    data = ("recipes/*.toml", "report/*.html", "report/*.css", "report/*.js")
+    data = ("recipes/*.toml", "report/*.html", "report/*.css", "report/*.js", "ablations/*.html", "ablations/*.js")
     wanted += [f for pattern in data for f in (ROOT / "captioning").glob(pattern)]
     wanted += [f for ending in ("html", "css", "js") for f in (ROOT / "rnncore" / "study" / "page").glob(f"*.{ending}")]
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout.decode()

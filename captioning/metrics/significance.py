@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 
@@ -116,10 +117,16 @@ def student(t: float, freedom: float) -> float:
 
     With x = sqrt(v) tan(a) its density becomes cos(a)^(v-1), integrated here by Gauss and Legendre.
     """
-    angle, nodes, weights = math.atan(t / math.sqrt(freedom)), *np.polynomial.legendre.leggauss(200)
+    angle, (nodes, weights) = math.atan(t / math.sqrt(freedom)), _nodes()
 
     def area(start: float) -> float:
         half = (math.pi / 2 - start) / 2
         return float(half * (weights * np.cos(start + half * (nodes + 1)) ** (freedom - 1)).sum())
 
     return area(angle) / area(0.0)
+
+
+@cache
+def _nodes() -> tuple[Floats, Floats]:
+    """The places and weights of Gauss and Legendre, which take longer to find than the integral."""
+    return np.polynomial.legendre.leggauss(200)
