@@ -14,6 +14,7 @@ from rnncore.study.measures import (
     half_life,
     saturation,
     token_correlation,
+    token_share,
     usage,
 )
 from rnncore.study.run import Run, run_cell
@@ -44,6 +45,7 @@ __all__ = [
     "table",
     "text",
     "token_correlation",
+    "token_share",
     "usage",
     "write_csv",
     "write_safetensors",

@@ -117,6 +117,8 @@ class Correlation:
 
     def best_units(self, n: int = 10) -> list[tuple[int, str, float]]:
         """Return the units that go with some token most: (unit, token, correlation), each unit once."""
+        if not self.tokens:
+            return []
         rows, units = np.abs(self.table).argmax(0), np.abs(self.table).max(0)
         order = np.argsort(-units, kind="stable")[:n]
         return [(int(k), self.tokens[rows[k]], float(self.table[rows[k], k])) for k in order]
@@ -154,3 +156,27 @@ def token_correlation(run: Run, name: str, tokens: Sequence[str] | None = None, 
     scale = np.sqrt(share * (1 - share))[:, None] * np.where(alive, deviation, 1)
     table = np.where(alive, (sums / len(read) - share[:, None] * values.mean(0)) / scale, 0.0)
     return Correlation(name, tuple(chosen), tuple(counts[w] for w in chosen), table)
+
+
+def token_share(run: Run, name: str) -> Floats:
+    r"""Return how much of what each unit does is settled by the token that is read alone, (H,); the rest is history.
+
+    .. math:: \epsilon^2 = 1 - \frac{N - 1}{N - V} \,
+        \frac{\sum_{n} (v_n - \bar v_{w(n)})^2}{\sum_n (v_n - \bar v)^2}
+
+    over N steps and V tokens, :math:`\bar v_w` the mean where w is read: the correlation ratio, corrected for the
+    number of tokens, so that it is 0 on average where tokens say nothing. It is 0 for a unit that never changes.
+
+    Source: T. L. Kelley, An unbiased correlation ratio measure, PNAS 21 (1935).
+    """
+    read, values = run.words(), run.rows(name).astype(np.float64)
+    tokens, place = np.unique(read, return_inverse=True)
+    N, V = len(read), len(tokens)
+    if V >= N:
+        raise ValueError(f"{N} steps have {V} different tokens; give a longer run, in which tokens come back")
+    sums = np.zeros((V, values.shape[1]))
+    np.add.at(sums, place, values)
+    within = ((values - (sums / np.bincount(place)[:, None])[place]) ** 2).sum(0)
+    total = ((values - values.mean(0)) ** 2).sum(0)
+    out: Floats = np.where(total > 0, 1 - (N - 1) / (N - V) * within / np.where(total > 0, total, 1), 0.0)
+    return out

@@ -12,6 +12,7 @@ Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
 
 # A question is a sentence and a few held gates; more than this is none.
 _LONGEST = 1 << 20
+_REFUSALS: tuple[type[Exception], ...] = (ValueError, KeyError, IndexError, TypeError)
 
 
 class Server(ThreadingHTTPServer):
@@ -19,18 +20,21 @@ class Server(ThreadingHTTPServer):
 
     Parameters
     ----------
-    page : the HTML. answer : takes a question as plain values and returns plain values; what it raises as ValueError,
-        KeyError or IndexError is shown on the page.
+    page : the HTML. answer : takes a question as plain values and returns plain values.
     port : 0 takes any that is free.
+    refusals : errors with which `answer` says that a question is wrong; the page shows their message.
 
     It listens on 127.0.0.1 only, and answers only those that name it so: a page from elsewhere cannot ask.
     """
 
     daemon_threads = True
 
-    def __init__(self, page: str, answer: Answer, port: int = 0) -> None:
+    def __init__(
+        self, page: str, answer: Answer, port: int = 0, refusals: tuple[type[Exception], ...] = _REFUSALS
+    ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
         self.page, self.answer, self.turn = page.encode(), answer, Lock()
+        self.refusals = (*_REFUSALS, *refusals)
 
     @property
     def address(self) -> str:
@@ -73,7 +77,7 @@ class _Handler(BaseHTTPRequestHandler):
                 raise ValueError("a question is a JSON object")
             with self.server.turn:
                 found = json.dumps(self.server.answer(question), allow_nan=False)
-        except (ValueError, KeyError, IndexError, TypeError) as error:
+        except self.server.refusals as error:
             self._fail(400, str(error.args[0] if error.args else error))
             return
         self._send(200, found.encode(), "application/json")

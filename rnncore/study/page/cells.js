@@ -95,3 +95,17 @@ function runCell(system, x, held = {}) {
   }
   return out;
 }
+
+const inverses = { sigmoid: (v) => Math.log(v / (1 - v)), tanh: Math.atanh, identity: (v) => v };
+
+/** Add to values that were computed elsewhere what the drawing and the equations show besides. */
+function derive(system, values) {
+  const product = (one, other) => values[one].map((row, t) => times(row, values[other][t]));
+  for (const gate of system.gates) values[`a ${gate}`] ||= values[gate].map((row) => row.map(inverses[system.squash[gate]]));
+  if (system.cell === "LSTM") Object.assign(values, { kept: product("forget", "before c"), written: product("input", "candidate") });
+  if (system.cell === "GRU" || system.cell === "GRUBefore") {
+    values["1 - update"] = values.update.map((row) => row.map((z) => 1 - z));
+    Object.assign(values, { kept: product("update", "before h"), written: product("1 - update", "candidate") });
+    if (values.recall) values.recalled = product("reset", "recall");
+  }
+}

@@ -83,6 +83,7 @@ function heatMap(canvas, rows, signed, { step, unit, order }) {
   const T = rows.length, H = rows[0].length, wide = Math.max(4, Math.floor(960 / T)), tall = Math.max(2, Math.min(22, Math.floor(420 / H)));
   canvas.width = wide * T;
   canvas.height = tall * H;
+  canvas.style.height = `${Math.min(H * 22, 440)}px`;
   const pen = canvas.getContext("2d"), [low, high] = extent(rows), end = Math.max(-low, high) || 1;
   rows.forEach((row, t) => order.forEach((k, place) => {
     pen.fillStyle = signed ? shade(PURPLE_ORANGE, 0.5 + row[k] / (2 * end)) : shade(CIVIDIS, row[k]);

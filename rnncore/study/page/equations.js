@@ -35,7 +35,7 @@ EQUATIONS.GRUBefore = EQUATIONS.GRU.map((line) => line[0] !== "candidate" ? line
 function equationRows(system, read) {
   const number = (name) => {
     const value = read(name);
-    return value === undefined ? "·" : value < 0 ? `(${value.toFixed(3).replace("-", "−")})` : value.toFixed(3);
+    return value === undefined || !Number.isFinite(value) ? "·" : value < 0 ? `(${value.toFixed(3).replace("-", "−")})` : value.toFixed(3);
   };
   const known = EQUATIONS[system.cell] || [...system.gates, ...system.state].map((name) => [name, `<i>${name}</i>`, (n) => n(name)]);
   const bare = (text) => text.replace(/\((\(−[\d.]+\))\)/g, "$1").replace(/= \((−[\d.]+)\)/g, "= $1");

@@ -39,6 +39,7 @@ function evaluate() {
   for (const name of system.state) if (!study.values[`before ${name}`]) {
     study.values[`before ${name}`] = study.values[name].map((row, t) => (t ? study.values[name][t - 1] : row.map(() => 0)));
   }
+  derive(system, study.values);
   const T = study.values[system.gates[0]].length;
   study.step = Math.min(study.step, T - 1);
   study.unit = Math.min(study.unit, system.hidden - 1);

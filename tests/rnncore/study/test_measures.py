@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rnncore.cells import CELLS, find_cell
-from rnncore.study import Carry, carry_of, half_life, saturation, token_correlation, usage
+from rnncore.study import Carry, carry_of, half_life, saturation, token_correlation, token_share, usage
 from tests.rnncore.study.runs import LENGTHS, constant_forget, small_run
 
 
@@ -96,6 +96,7 @@ def test_token_correlation_is_pearsons_with_an_indicator() -> None:
     assert found.table[found.tokens.index(word), 1] == value
     unit, _, best = found.best_units(1)[0]
     assert abs(best) == np.abs(found.table).max() == np.abs(found.table[:, unit]).max()
+    assert token_correlation(run, "c", least=9).best_units() == []
 
 
 def test_token_correlation_of_a_dead_unit_is_zero_and_of_a_word_never_read_refused() -> None:
@@ -107,3 +108,25 @@ def test_token_correlation_of_a_dead_unit_is_zero_and_of_a_word_never_read_refus
     assert found.table[0, 1] != 0
     with pytest.raises(ValueError, match="steps with and without"):
         token_correlation(run, "h", ["zebra"])
+
+
+def test_the_share_of_a_token_is_that_of_an_analysis_of_variance() -> None:
+    tokens = [list("abcabcabbc"), list("aabbccabca")]
+    run = small_run(lengths=[10, 10], steps=10, tokens=tokens)
+    v, read = run.rows("c")[:, 1], np.array(run.words())
+    within = sum(((v[read == w] - v[read == w].mean()) ** 2).sum() for w in "abc")
+    expected = 1 - (19 / 17) * within / ((v - v.mean()) ** 2).sum()
+    assert token_share(run, "c")[1] == pytest.approx(expected, rel=1e-12)
+
+
+def test_the_share_of_a_token_is_one_where_it_settles_all_and_none_where_it_says_nothing() -> None:
+    run = small_run(lengths=[600], steps=600, tokens=[[str(k % 3) for k in range(600)]])
+    run.values["h"][:, 0, 0] = np.arange(600) % 3
+    run.values["h"][:, 0, 1] = np.random.default_rng(0).normal(size=600)
+    run.values["h"][:, 0, 2] = 0.5
+    found = token_share(run, "h")
+    assert found[0] == pytest.approx(1)
+    assert abs(found[1]) < 0.02
+    assert found[2] == 0
+    with pytest.raises(ValueError, match="tokens come back"):
+        token_share(small_run(lengths=[3], steps=3, tokens=[["a", "b", "c"]]), "h")
