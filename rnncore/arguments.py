@@ -73,6 +73,7 @@ def set_initial(trace: Trace, initial: Sequence[Array] | None) -> None:
         check_shape(f"initial {names[k]}", initial[k], {"B": packing.batch} | _width(trace, names[k]))
         check_float(f"initial {names[k]}", initial[k], trace.dtype)
         slab[...] = packing.sort(initial[k]).T
+    trace.clear_unused()
     trace.state_rows[: packing.batch] = trace.initial[0].T
 
 

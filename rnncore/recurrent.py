@@ -73,6 +73,8 @@ class Recurrent:
         and after `backward` their gradients. That of a reverse direction has the steps in the order in which it ran.
     trace : that of the last layer, forward direction.
     training : whether there is noise, at first True; set it to False to evaluate.
+    keeps_trace : whether a call that is not training keeps its traces, at first True. Without them it is faster, and
+        there is nothing to look at or to go back through but outputs and last states.
     passes : how many calls have been made in training. The noise of a call depends on `seed` and this number alone,
         so to save it and to set it again is all that an exact resume needs.
     """
@@ -155,6 +157,15 @@ class Recurrent:
             If shapes, precision or values do not fit; the message says which argument, and what was expected.
         """
         return self.run(x, state, lengths, self.next_draw())
+
+    @property
+    def keeps_trace(self) -> bool:
+        """Whether a call that is not training keeps its traces."""
+        return self.stack.keeps_trace
+
+    @keeps_trace.setter
+    def keeps_trace(self, value: bool) -> None:
+        self.stack.keeps_trace = value
 
     def next_draw(self) -> Draw | None:
         """Return the random numbers of the next pass, None when not training; every call counts as a pass."""

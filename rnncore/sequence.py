@@ -17,16 +17,16 @@ from rnncore.arguments import (
 from rnncore.arguments import (
     check_parameters,
     gradient_rows,
-    hidden_size,
     is_same,
     last_gradients,
     packing_of,
     set_initial,
 )
-from rnncore.array import Array, array_module, by_columns, check_float, sum_over_rows
+from rnncore.array import Array, array_module, by_columns, check_float, check_shape, sum_over_rows
 from rnncore.cells.base import Cell, Weights
+from rnncore.packing import Packing
 from rnncore.regularise import Regulariser
-from rnncore.trace import Trace, sizes_of
+from rnncore.trace import Now, Trace
 
 # Below this many sequences, W x for all steps is one product whose columns are copied out; above, one product a
 # step writes straight to its place. At T = 34, D = 200, H = 256 on two cores they are 4 % apart at 24, equal at 32.
@@ -58,6 +58,7 @@ def forward(
     lengths: Lengths = None,
     trace: Trace | None = None,
     regulariser: Regulariser | None = None,
+    keep: bool = True,
 ) -> Trace:
     """Run `cell` over a batch of sequences.
 
@@ -69,6 +70,8 @@ def forward(
     lengths : (B,) how many steps of each sequence are real, all T when None; or a `Packing`.
     trace : a Trace of an earlier pass, whose memory is used again: what it held is lost.
     regulariser : zoneout and recurrent dropout; `backward` follows it by the masks in the Trace.
+    keep : whether every step is kept, to go back through and to be looked at. Without that a pass is faster, and its
+        Trace has the outputs and the last states only.
 
     Returns
     -------
@@ -79,13 +82,15 @@ def forward(
     ValueError, TypeError
         If a shape or a precision does not fit; the message names the argument.
     """
+    if not keep and regulariser is not None and regulariser.seed is not None:
+        raise ValueError("keep: the masks of a regulariser are part of the Trace; with a seed keep must be True")
     check_float("x", x)
     packing = packing_of(x, lengths)
     hidden = check_parameters(cell, p, x)
     xp = array_module(x, *p.values())
     if trace is None or not trace.fits(cell, hidden, x.dtype, xp):
         trace = Trace(cell, hidden, x.dtype, xp)
-    trace.lay_out(packing)
+    trace.lay_out(packing, keep or hasattr(cell, "forward_loop"))
     trace.padded = x.ndim == 3
     trace.x = packing.pack(x) if trace.padded else x
     set_initial(trace, initial)
@@ -97,6 +102,9 @@ def forward(
     small = packing.batch < _SMALL_BATCH
     Wx = xp.matmul(trace.x, p["W"].T) if small else None
     bias, rows, offsets = p["b"][:, None], trace.state_rows[packing.batch :], packing.offsets
+    running = (packing.batch, *packing.batch_sizes, 0)
+    if not trace.kept:
+        trace.end(-1, *running[:2])
     for t, (now, b) in enumerate(zip(trace.now, packing.batch_sizes, strict=True)):
         here, a = slice(offsets[t], offsets[t + 1]), now.a[:, :b]
         if Wx is not None:
@@ -110,6 +118,8 @@ def forward(
         else:
             noise.step(cell, p, now, t)
         rows[here] = now.next[0][:, :b].T
+        if not trace.kept:
+            trace.end(t, b, running[t + 2])
     return trace
 
 
@@ -136,6 +146,8 @@ def backward(
     if not is_same(cell, trace.cell):
         ran, given = type(trace.cell).__name__, type(cell).__name__
         raise ValueError(f"backward needs the cell that ran forward, {ran}, got {given}")
+    if not trace.kept:
+        raise RuntimeError("backward needs every step of the forward pass: run it with keep=True")
     packing, xp, noise = trace.packing, trace.xp, trace.noise
     rows = None if dh is None else gradient_rows(trace, dh)
     last = last_gradients(trace, dlast)
@@ -236,15 +248,47 @@ class Stepper:
     ) -> None:
         if regulariser is not None and regulariser.seed is not None:
             raise ValueError("regulariser: a Stepper is inference, which draws no masks; pass one with seed=None")
-        self.cell, self.p, self.regulariser = cell, p, regulariser
-        xp, dtype, sizes = array_module(p["W"]), p["W"].dtype, sizes_of(cell, hidden_size(cell, p))
+        self.cell, self.p = cell, p
+        hidden = check_parameters(cell, p, p["W"])
+        self._regulariser, self._inputs = regulariser, int(p["W"].shape[1])
+        self._trace = Trace(cell, hidden, p["W"].dtype, array_module(*p.values()))
         if state is None:
-            state = [xp.zeros((batch, sizes[name]), dtype) for name in cell.state]
-        self.state: tuple[Array, ...] = tuple(state)
-        self._trace: Trace | None = None
+            state = [self._trace.xp.zeros((batch, self._trace.sizes[name]), p["W"].dtype) for name in cell.state]
+        self.state = tuple(state)
+
+    @property
+    def state(self) -> tuple[Array, ...]:
+        """The states after the last step, (B, H) each; copies."""
+        return tuple(slab[:, : self._batch].T.copy() for slab in self._now.prev)
+
+    @state.setter
+    def state(self, value: Sequence[Array]) -> None:
+        trace, self._batch, self._turn = self._trace, len(value[0]), 0
+        trace.lay_out(Packing.dense(2, self._batch), keep=False)  # two steps, of which each goes on from the other
+        trace.noise = None if self._regulariser is None else self._regulariser.draw(self.cell, self.p, trace)
+        set_initial(trace, value)
+
+    @property
+    def _now(self) -> Now:
+        """The views of the next step."""
+        return self._trace.now[self._turn]
 
     def step(self, x: Array) -> Array:
         """Advance by one step with x (B, D) and return the output h, (B, H)."""
-        self._trace = forward(self.cell, self.p, x[None], self.state, None, self._trace, self.regulariser)
-        self.state = self._trace.last
-        return self.state[0]
+        p, now, trace, b = self.p, self._now, self._trace, self._batch
+        if x.shape != (b, self._inputs) or x.dtype != trace.dtype:
+            check_float("x", x, trace.dtype)
+            check_shape("x", x, {"B": b, "D": self._inputs})
+        a = now.a
+        if a.shape[1] > b:
+            a = a[:, :b]
+            for unused in (now.a, *now.prev):
+                unused[:, b:] = 0
+        now.xp.matmul(p["W"], x.T, out=a)
+        a += p["b"][:, None]
+        if trace.noise is None:
+            self.cell.step(p, now)
+        else:
+            trace.noise.step(self.cell, p, now, self._turn)
+        self._turn = 1 - self._turn
+        return now.next[0][:, :b].T.copy()

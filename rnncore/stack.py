@@ -100,15 +100,17 @@ class Lane:
         self._used = self.weights
         self._mask: Array | None = None
 
-    def forward(self, x: Array, initial: States | None, packing: Packing, flip: Array, noise: LaneNoise) -> Array:
-        """Return the output rows (N, H) of the rows x (N, D)."""
+    def forward(
+        self, x: Array, initial: States | None, packing: Packing, flip: Array, noise: LaneNoise, keep: bool = True
+    ) -> Array:
+        """Return the output rows (N, H) of the rows x (N, D); keep : whether the Trace has every step."""
         self._used, self._mask = self.weights, None
         if noise.dropconnect is not None:
             U, self._mask = noise.dropconnect.forward(self.weights["U"])
             self._used = self.weights | {"U": U}
         rows = x[flip] if self.reverse else x
         self.trace = sequence.forward(
-            self.cell, self._used, rows, initial, packing, self.trace, regulariser=noise.regulariser
+            self.cell, self._used, rows, initial, packing, self.trace, noise.regulariser, keep
         )
         return self.trace.output[flip] if self.reverse else self.trace.output
 
@@ -137,6 +139,7 @@ class Stack:
     params, grads : of all lanes, "layer0.W", "layer0.reverse.W", "layer1.W", ...
     lanes : a tuple of its directions for every layer.
     output_size : R·H, the numbers that the last layer puts out.
+    keeps_trace : whether passes without a draw keep every step; those with one always do.
     """
 
     def __init__(
@@ -161,6 +164,7 @@ class Stack:
         self.params = Params(shapes, dtype, xp)
         self.grads = self.params.like()
         self.lanes = tuple(tuple(Lane(n, cell, self.params, self.grads) for n in layer) for layer in names)
+        self.keeps_trace = True
         self._masks: list[Array | None] = []
         self._packing: Packing | None = None
         self._flip: Array = None
@@ -171,7 +175,7 @@ class Stack:
         initial : the states of every lane, zeros when None. draw : of the noise; None is inference, which has none.
         """
         self._lay_out(packing, array_module(x))
-        self._masks = []
+        self._masks, keep = [], self.keeps_trace or draw is not None
         for k, layer in enumerate(self.lanes):
             mask = None
             if draw and k and self.rates.dropout:
@@ -180,7 +184,7 @@ class Stack:
             outputs = []
             for d, lane in enumerate(layer, start=k * len(layer)):
                 noise = LaneNoise.of(self.rates, draw, d)
-                outputs.append(lane.forward(x, initial and initial[d], packing, self._flip, noise))
+                outputs.append(lane.forward(x, initial and initial[d], packing, self._flip, noise, keep))
             x = outputs[0] if len(outputs) == 1 else array_module(x).concatenate(outputs, axis=1)
         return x
 

@@ -94,12 +94,16 @@ class Trace:
     faster than one of b_t, hold nothing that anybody reads: numbers of sequences that have ended, or of none. Nothing
     is allocated in the loop over time, and a Trace that is passed back in keeps its buffers, growing them when needed.
 
+    A Trace that is not kept, for a pass that nobody goes back through, has two slabs of each kind in place of T, which
+    take turns: all work stays in the processor's cache. It has the outputs and the last states, and no gates.
+
     Attributes
     ----------
     cell, packing : what was run over which layout.
     hidden : H.
     noise : the masks of a pass with a `Regulariser`, also to be had by name as `trace["zoneout h"]`; else None.
     sizes : the rows of every gate, pre-activation, state and saved value, by name: H for most, see `sizes_of`.
+    kept : whether every step is kept.
     widths, initial_width : w_t of every step, and the columns of the initial slabs.
     x : (N, D) the input rows; of a batch without padding a view of the caller's array, needed until backward.
     now : a `Now` for every step: the views that the cell works on.
@@ -115,6 +119,7 @@ class Trace:
         self.x: Array = None
         self.padded = False
         self.packing: Packing = None  # type: ignore[assignment]
+        self.kept = True
         self.noise: Noise | None = None
         self.widths: tuple[int, ...] = ()
         self.initial_width = 0
@@ -127,12 +132,12 @@ class Trace:
         """Whether the buffers of this Trace can serve another pass of this kind."""
         return (self.cell, self.hidden, self.dtype, self.xp) == (cell, hidden, dtype, xp)
 
-    def lay_out(self, packing: Packing) -> None:
+    def lay_out(self, packing: Packing, keep: bool = True) -> None:
         """Prepare the buffers and the views of every step for `packing`; what was kept there before is lost."""
         self._has_gradients = False
-        if self.packing is not None and self.packing == packing:
+        if self.packing is not None and self.packing == packing and self.kept == keep:
             return
-        self.packing = packing
+        self.packing, self.kept = packing, keep
         wider = self.xp is np and getattr(self.cell, "columnwise", False) and not hasattr(self.cell, "forward_loop")
         self.widths = tuple(fast_width(b) for b in packing.batch_sizes) if wider else packing.batch_sizes
         self.initial_width = B = fast_width(packing.batch) if wider else packing.batch
@@ -142,8 +147,7 @@ class Trace:
         self._a = self.slabs("a", A)
         self._states = [self.slabs(f"state {name}", self.sizes[name], (B, *steps)) for name in cell.state]
         self._saved = [self.slabs(f"saved {name}", self.sizes[name]) for name in cell.saved]
-        for slabs in self._states:
-            slabs[0][:, packing.batch :] = 0
+        self._last = [self._memory.take(f"last {name}", packing.batch, self.sizes[name]) for name in cell.state]
         self.state_rows = self._memory.take("state rows", packing.batch + packing.rows, self.sizes[cell.state[0]])
         scratch, da = self._memory.take("scratch", A * B), self._memory.take("da", P * B)
         self.now = []
@@ -168,17 +172,23 @@ class Trace:
     def slabs(self, name: str, rows: int, columns: tuple[int, ...] | None = None) -> list[Array]:
         """Return the buffer `name` as slabs (rows, w), one for each of `columns`, w_t of every step when None."""
         columns = self.widths if columns is None else columns
-        buffer = self._memory.take(name, rows * sum(columns))
-        slabs, start = [], 0
-        for b in columns:
-            slabs.append(buffer[rows * start : rows * (start + b)].reshape(rows, b))
-            start += b
-        return slabs
+        most = max(columns, default=0)
+        starts = [0, *accumulate(columns)] if self.kept else [most * (k % 2) for k in range(len(columns))]
+        buffer = self._memory.take(name, rows * (sum(columns) if self.kept else 2 * most))
+        return [
+            buffer[rows * start : rows * (start + b)].reshape(rows, b)
+            for start, b in zip(starts, columns, strict=False)
+        ]
 
     @property
     def initial(self) -> tuple[Array, ...]:
         """The initial states, (H, B) each, columns sorted by falling length."""
         return tuple(slabs[0][:, : self.packing.batch] for slabs in self._states)
+
+    def clear_unused(self) -> None:
+        """Let the columns of nobody begin at zero."""
+        for slabs in self._states:
+            slabs[0][:, self.packing.batch :] = 0
 
     @property
     def previous_rows(self) -> Array:
@@ -211,16 +221,17 @@ class Trace:
     @property
     def last(self) -> tuple[Array, ...]:
         """Each state at its own sequence's end, (B, H) each, in the order of `Cell.state`; copies."""
-        return tuple(self.packing.unsort(self._last(slabs)) for slabs in self._states)
-
-    def _last(self, slabs: list[Array]) -> Array:
-        """Columns that stop running at step t keep what stands in their last slab."""
-        out = self.xp.empty((self.packing.batch, len(slabs[0])), self.dtype)
         running = (self.packing.batch, *self.packing.batch_sizes, 0)
-        for slab, before, still in zip(slabs, running, running[1:], strict=False):
-            if still < before:
-                out[still:before] = slab[:, still:before].T
-        return out
+        if self.kept:
+            for t in range(-1, len(self.now)):
+                self.end(t, running[t + 1], running[t + 2])
+        return tuple(self.packing.unsort(last.copy()) for last in self._last)
+
+    def end(self, t: int, before: int, still: int) -> None:
+        """Keep the last states of the sequences whose last step was t: of `before` running ones `still` go on."""
+        if still < before:
+            for last, slabs in zip(self._last, self._states, strict=True):
+                last[still:before] = slabs[t + 1][:, still:before].T
 
     def rows(self, name: str) -> Array:
         """Return a gate, a state after each step, or a saved value as packed rows (N, H), a copy."""
@@ -235,6 +246,8 @@ class Trace:
         return out
 
     def _steps_of(self, name: str) -> list[Array]:
+        if not self.kept:
+            raise RuntimeError(f"{name} was not kept: run forward with keep=True")
         cell = self.cell
         if name in cell.gates:
             k = cell.gates.index(name)

@@ -111,13 +111,13 @@ def engine_mistakes() -> dict[str, tuple[Any, str, Callable[[Any], Any]]]:
         return lambda self, x: self.sort(x)
 
     def not_moved(original: Any) -> Any:
-        return lambda self, slabs: slabs[0][:, : self.packing.batch].T.copy()
+        return lambda self, t, before, still: original(self, -1, before, still)
 
     return {
         "gradients of the last states are ignored": (sequence, "last_gradients", without_last),
         "the padding gets a gradient": (packing.Packing, "unpack", padded_with_one),
         "initial gradients come back in the wrong order": (packing.Packing, "unsort", unsorted_wrongly),
-        "the last state is the first": (trace.Trace, "_last", not_moved),
+        "the last state is the first": (trace.Trace, "end", not_moved),
     }
 
 

@@ -117,3 +117,20 @@ def _has_gpu() -> bool:
     except RuntimeError:
         return False
     return True
+
+
+def test_a_layer_that_keeps_no_traces_has_the_same_outputs() -> None:
+    x = np.random.default_rng(0).normal(size=(7, 5, 3)).astype("float32")
+    layer = LSTM(3, 4, layers=2, bidirectional=True)
+    layer.training = False
+    output, last = layer(x, lengths=[7, 2, 0, 5, 5])
+    layer.keeps_trace = False
+    quick, quick_last = layer(x, lengths=[7, 2, 0, 5, 5])
+    np.testing.assert_array_equal(quick, output)
+    for one, other in zip(quick_last, last, strict=True):
+        np.testing.assert_array_equal(one, other)
+    with pytest.raises(RuntimeError, match="keep=True"):
+        layer.backward(quick)
+    layer.training = True
+    layer(x)
+    assert layer.trace["forget"].shape == (7, 5, 4)

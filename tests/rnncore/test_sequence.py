@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from rnncore import sequence
 from rnncore.cells import Now, Weights
 from rnncore.packing import Packing
+from rnncore.regularise import Regulariser
 from rnncore.sequence import Stepper, backward, forward
 from rnncore.trace import Trace, fast_width
 from tests.rnncore import reference
@@ -146,6 +147,47 @@ def test_stepper_starts_at_zero_and_follows_its_state() -> None:
     stepper.state = tuple(s[[2, 2]] for s in stepper.state)  # a beam goes on from other sequences
     x = np.stack([case.x[0, [2, 2]], case.x[1, :2]])
     close(stepper.step(case.x[1, :2]), forward(case.cell, case.p, x).output[1])
+
+
+@small
+@given(problems())
+def test_a_pass_that_is_not_kept_has_the_same_outputs_and_last_states(case: Problem) -> None:
+    whole = forward(case.cell, case.p, case.x, case.initial, case.lengths)
+    for used in (None, whole):
+        expected, last = whole.output.copy(), whole.last
+        cell = case.cell if used is None else used.cell
+        quick = forward(cell, case.p, case.x, case.initial, case.lengths, used, keep=False)
+        np.testing.assert_array_equal(quick.output, expected)
+        for one, other in zip(quick.last, last, strict=True):
+            np.testing.assert_array_equal(one, other)
+    kept = forward(whole.cell, case.p, case.x, case.initial, case.lengths, quick)
+    other = forward(case.cell, case.p, case.x, case.initial, case.lengths)
+    for name in other.names:
+        np.testing.assert_array_equal(kept[name], other[name])
+
+
+def test_what_is_not_kept_cannot_be_asked_for() -> None:
+    case = problem("LSTM", 50, 3, 2, 4)
+    trace = forward(case.cell, case.p, case.x, keep=False)
+    for ask in (lambda: trace["forget"], lambda: trace.rows("c"), lambda: backward(trace.cell, case.p, trace, case.dh)):
+        with pytest.raises(RuntimeError, match="keep=True"):
+            ask()
+    with pytest.raises(ValueError, match="with a seed keep must be True"):
+        forward(case.cell, case.p, case.x, regulariser=Regulariser({"c": 0.5}, seed=1), keep=False)
+    assert trace._memory.take("a", 1).base.size == 2 * 4 * 4 * 4  # two slabs, whatever T is
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_long_stream_of_an_odd_batch(name: str) -> None:
+    """Columns of nobody are no stream of their own: they would be carried on for ever."""
+    case = problem(name, 40, 5, 2, 3)
+    stepper = Stepper(case.cell, case.p, state=case.initial)
+    for x_t in case.x:
+        out = stepper.step(x_t)
+    trace = forward(case.cell, case.p, case.x, case.initial)
+    close(out, trace.output[-1])
+    all_close(stepper.state, trace.last)
+    assert not any(s[:, 5:].any() for s in stepper._trace.now[1 - stepper._turn].prev)
 
 
 @small

@@ -150,8 +150,8 @@ def packed_problem() -> tuple[Problem, Packing]:
             lambda c, k: backward(c.cell, c.p, forward(c.cell, c.p, z((6, 2)), lengths=k), c.dh),
             r"dh: expected the shape \(N=6, H=5\), got \(4, 3, 5\)",
         ),
-        (lambda c, k: Stepper(c.cell, c.p, batch=2).step(z((3, 2))), r"initial h: .* \(B=3, H=5\), got \(2, 5\)"),
-        (lambda c, k: Stepper(c.cell, c.p).step(z(2)), r"x: expected the shape \(T, B, D\), got \(1, 2\)"),
+        (lambda c, k: Stepper(c.cell, c.p, batch=2).step(z((3, 2))), r"x: expected .* \(B=2, D=2\), got \(3, 2\)"),
+        (lambda c, k: Stepper(c.cell, c.p).step(z(2)), r"x: expected the shape \(B=1, D=2\), got \(2,\)"),
     ],
 )
 def test_packed_and_stepped_input_too(call: Callable[[Problem, Packing], Any], message: str) -> None:
