@@ -27,7 +27,7 @@ class Layout:
             check_shape("x", x, {"N": lengths.rows, "D": input_size})
             return cls(lengths, False, batch_first)
         axes = ("B", "T") if batch_first else ("T", "B")
-        if np.ndim(x) == 2 and x.shape[1] == input_size:
+        if len(x.shape) == 2 and x.shape[1] == input_size:
             raise ValueError(
                 f"x: expected the shape ({axes[0]}, {axes[1]}, D={input_size}), got {x.shape}; one sequence alone is a "
                 f"batch of one, {'x[None]' if batch_first else 'x[:, None]'}"
