@@ -1,6 +1,6 @@
 """CIDEr-D: agreement with the references, weighted by how telling a word sequence is.
 
-Vedantam, Zitnick and Parikh, CVPR 2015, section 5 ("CIDEr-D"), as COCO computes it:
+Vedantam, Zitnick and Parikh, CVPR 2015 ("CIDEr-D"), as COCO computes it:
 
     g_n(c)        the n-gram counts of caption c, each times log(pictures / pictures that mention it)
     CIDEr-D_n     = mean over references s of  exp(-(l_c - l_s)² / 2σ²) · min(g_n(c), g_n(s)) · g_n(s)

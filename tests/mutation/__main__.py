@@ -39,7 +39,7 @@ def main() -> None:
     parser.add_argument("files", nargs="*", default=FILES, help="files and folders to plant mistakes in")
     parser.add_argument("--tests", nargs="+", default=["tests/rnncore"], help="files and folders of tests")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
-    parser.add_argument("--grace", type=float, default=20.0, help="seconds after which a mutant that hangs is ended")
+    parser.add_argument("--grace", type=float, default=20.0, help="processor seconds that any mutant may take")
     parser.add_argument("--folder", type=Path, default=Path("build/mutation"), help="where progress is kept")
     parser.add_argument("--again", action="store_true", help="try those that survived again")
     parser.add_argument("--write", type=Path, help="write the outcome here as JSON, and as Markdown beside it")

@@ -16,7 +16,7 @@ import pytest
 
 @dataclass
 class Coverage:
-    """For every test, by its node id: seconds, and the lines that it ran of every file of interest."""
+    """For every test, by its node id: processor seconds, and the lines that it ran of every file of interest."""
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
@@ -41,13 +41,13 @@ def measure(items: Sequence[pytest.Item], files: Collection[str], found: Coverag
     """Run all tests under a line tracer, fill `found`, and yield how many are done."""
     for number, (item, following) in enumerate(zip(items, [*items[1:], None], strict=True), 1):
         met: dict[str, set[int]] = {}
-        started = time.perf_counter()
+        started = time.process_time()
         sys.settrace(_tracer(met, frozenset(files)))
         try:
             good = passes(item, following)
         finally:
             sys.settrace(None)
-        found.seconds[item.nodeid] = time.perf_counter() - started
+        found.seconds[item.nodeid] = time.process_time() - started
         found.lines[item.nodeid] = {file: sorted(lines) for file, lines in met.items()}
         found.failed += [] if good else [item.nodeid]
         yield number

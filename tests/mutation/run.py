@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import math
 import os
+import resource
 import select
 import signal
 import sys
@@ -20,8 +22,9 @@ from tests.mutation.coverage import Coverage, measure, passes
 from tests.mutation.mutants import Mutant
 from tests.mutation.transplant import transplant
 
-#: A mutant may take so many times what its tests took, and the runner's `grace`, before it counts as endless.
-PATIENCE = 4.0
+#: A mutant may take so many times the processor seconds of its tests, and the runner's `grace`, before it counts as
+#: endless; and, where it waits for something that never comes, so many times that on the clock.
+PATIENCE, WAITING = 4.0, 10.0
 #: Tests whose baseline took longer come after all others.
 SLOW = 2.0
 
@@ -84,7 +87,7 @@ class Runner:
                 for pipe in select.select(list(running), [], [], 0.5)[0]:
                     if not self._hear(running[pipe]):
                         yield self._end(running.pop(pipe))
-                for child in [c for c in running.values() if time.monotonic() - c.started > c.limit]:
+                for child in [c for c in running.values() if time.monotonic() - c.started > WAITING * c.limit]:
                     os.kill(child.pid, signal.SIGKILL)
                     yield self._end(running.pop(child.pipe), endless=True)
         finally:
@@ -109,6 +112,7 @@ class Runner:
         pid = os.fork()
         if pid == 0:
             os.close(here)
+            resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(limit), resource.RLIM_INFINITY))
             _be_mutant(mutant, str(self.sources[mutant.file]), chosen, there)
         os.close(there)
         return _Child(mutant, pid, here, time.monotonic(), limit, len(chosen))
@@ -122,7 +126,7 @@ class Runner:
         os.close(child.pipe)
         status = os.waitpid(child.pid, 0)[1]
         killer, seconds = child.heard.decode().strip(), time.monotonic() - child.started
-        if endless:
+        if endless or (os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGXCPU):
             return Outcome(child.mutant, "endless", killer, seconds, child.tests)
         if status == 0:
             return Outcome(child.mutant, "survived", "", seconds, child.tests)
