@@ -6,6 +6,7 @@ studies: `trace["forget"]` is the forget gate of every unit at every step.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import accumulate
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -265,6 +266,12 @@ class Trace:
         """What `trace[name]` knows: gates, states, saved values, and the masks of a `Regulariser`."""
         masks = () if self.noise is None else tuple(self.noise.masks)
         return (*self.cell.gates, *self.cell.state, *self.cell.saved, *masks)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.names)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.names
 
     def __getitem__(self, name: str) -> Array:
         """Return a gate, state or saved value at every step, (T, B, H), zeros in the padding; a copy."""

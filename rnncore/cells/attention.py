@@ -100,9 +100,9 @@ class Attention:
         .. math::
             \delta z_t &= Z^\top \delta a_t &
             \delta \alpha_{tl} &= \beta_t\, v_l^\top \delta z_t \\
-            \delta e_{tl} &= \alpha_{tl} (\delta \alpha_{tl} - \textstyle\sum_m \alpha_{tm} \delta \alpha_{tm}) &
-            \delta q_t &= \textstyle\sum_l \delta e_{tl}\, w \odot (1 - \tanh^2(k_l + q_t)) \\
-            \delta b_t &= \beta_t (1 - \beta_t)\, \delta z_t^\top \textstyle\sum_l \alpha_{tl} v_l &
+            \delta e_{tl} &= \alpha_{tl} (\delta \alpha_{tl} - \sum_m \alpha_{tm} \delta \alpha_{tm}) &
+            \delta q_t &= \sum_l \delta e_{tl}\, w \odot (1 - \tanh^2(k_l + q_t)) \\
+            \delta b_t &= \beta_t (1 - \beta_t)\, \delta z_t^\top \sum_l \alpha_{tl} v_l &
             \delta h_{t-1} &\mathrel{+}= Q^\top \delta q_t + s\, \delta b_t
         """
         xp, h, (weights, context, *beta) = now.xp, now.recalled, self._own(now)

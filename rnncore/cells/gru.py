@@ -26,7 +26,7 @@ class GRU:
     that parameters match those of PyTorch and Keras one to one.
 
     Source: K. Cho et al., EMNLP 2014, with the reset gate moved behind the product so that all of U h is one product
-    (J. Appleyard, T. Kočiský & P. Blunsom 2016, section 2).
+    (J. Appleyard, T. Kočiský & P. Blunsom 2016).
     """
 
     gates: tuple[str, ...] = ("reset", "update", "candidate")

@@ -22,7 +22,7 @@ class LSTM:
     Parameters: `W` (4H, D), `U` (4H, H), `b` (4H,), each in the blocks i, f, o, g: the three sigmoids lie beside one
     another, so that one pass computes them. State: h, c.
 
-    The forget bias starts at `forget_bias` (Jozefowicz, Zaremba & Sutskever 2015, section 2.2). It is a first value
+    The forget bias starts at `forget_bias` (Jozefowicz, Zaremba & Sutskever 2015). It is a first value
     of `b`, not a constant of the forward pass.
 
     Source: S. Hochreiter & J. Schmidhuber, Neural Computation 9 (1997); the forget gate from F. Gers,

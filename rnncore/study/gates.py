@@ -51,7 +51,7 @@ def carried_state(cell: Cell) -> str:
 
 
 def carry_of(cell: Cell) -> Carry:
-    r"""Find the gate k in :math:`s_t = k \odot s_{t-1} + \dots`, where s is the state that remembers.
+    r"""Find the gate k in :math:`s_t = k \odot s_{t-1} + \cdots`, where s is the state that remembers.
 
     The cell is run with all weights zero but the biases, from s = 0 and from s = 1: the difference is k.
 

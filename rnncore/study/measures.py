@@ -54,7 +54,7 @@ def half_life(run: Run, gate: str | None = None) -> Floats:
     What is in the state is multiplied by the gate at every step, so that after k steps the product of k gates is left:
 
     .. math::
-        \frac12 = \Big(\exp \frac1N \sum_{t,b} \ln f_{tb}\Big)^{\tau}
+        \frac12 = \left(\exp \frac1N \sum_{t,b} \ln f_{tb}\right)^{\tau}
         \quad\Rightarrow\quad \tau = \frac{\ln \frac12}{\overline{\ln f}}
 
     f is the forget gate of an LSTM, the update gate of a GRU; of a cell of one's own it is found by

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable, Mapping
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from threading import Lock
 from typing import Any
 
 Answer = Callable[[Mapping[str, Any]], Mapping[str, Any]]
@@ -33,7 +33,7 @@ class Server(ThreadingHTTPServer):
         self, page: str, answer: Answer, port: int = 0, refusals: tuple[type[Exception], ...] = _REFUSALS
     ) -> None:
         super().__init__(("127.0.0.1", port), _Handler)
-        self.page, self.answer, self.turn = page.encode(), answer, Lock()
+        self.page, self.answer, self.turn = page.encode(), answer, threading.Lock()
         self.refusals = (*_REFUSALS, *refusals)
 
     @property

@@ -112,6 +112,8 @@ REFUSED: dict[str, tuple[Callable[[], object], type[Exception], str]] = {
     ),
     "a layer for a cell": (lambda: check_cell(L), TypeError, r"LSTM is no cell, .*; hand over its cell, layer.cell"),  # type: ignore
     "no cell at all": (lambda: Recurrent("LSTM", 5, 4), TypeError, "str is no cell, for it has no gates"),  # type: ignore
+    "a step of another batch": (lambda: L.stepper(3).step(X[0, :2]), ValueError, r"x: expected the shape \(B=3, D=5\)"),
+    "a step without a batch": (lambda: L.stepper().step(X[0, 0]), ValueError, r"\(B=1, D=5\), got \(5,\)"),
     "a check of nothing": (lambda: check_function(lambda: 0.0, {}, {}), GradientError, "a check of nothing is none"),
     "a check in float32": (
         lambda: check_function(lambda: 0.0, {"x": X}, {"x": X}),
@@ -217,6 +219,14 @@ def test_an_optimiser_takes_gradients_by_name_or_flat() -> None:
         layer.backward(layer(X)[0])
         Adam(layer.params).step(given)
     assert layers[0].params.flat.tobytes() == layers[1].params.flat.tobytes() != LSTM(5, 4).params.flat.tobytes()
+
+
+def test_a_trace_is_run_through_by_its_names() -> None:
+    L(X)
+    assert list(L.trace) == list(L.trace.names)
+    assert "forget" in L.trace
+    assert "gate" not in L.trace
+    assert {name: L.trace[name].shape for name in L.trace} == dict.fromkeys(L.trace.names, (6, 3, 4))
 
 
 def test_a_cell_may_be_given_as_its_class() -> None:
