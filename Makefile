@@ -1,5 +1,6 @@
 # make demo   the whole story on pictures made here, no download but the packages
 # make test   set up a virtual environment of its own and run every check
+# make bench  how fast it is here; python -m benchmarks and python -m benchmarks.peers write reports
 # make docs   the documentation, docs/_build/html/index.html; every warning is an error
 PYTHON ?= python3
 VENV   ?= .venv
@@ -36,7 +37,8 @@ check: $(VENV)/.installed
 test: lint types check
 
 bench: $(VENV)/.installed
-	$(BIN)/python -m pytest benchmarks --benchmark-only
+	$(BIN)/python -m pytest benchmarks/suites --benchmark-only --benchmark-max-time 0.2 --benchmark-min-rounds 3 -q \
+	    --benchmark-columns min,median,iqr,rounds --benchmark-group-by group
 
 $(VENV)/.docs: $(VENV)/.installed
 	$(INSTALL) -e '.[docs]'

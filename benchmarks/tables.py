@@ -123,7 +123,7 @@ def reference(row: Row) -> tuple[str, str]:
     torch = [name for name in seconds if name.startswith("torch") and name not in (UNTUNED, "torch cell")]
     if torch:
         return min(torch, key=lambda name: Spread.of(seconds[name]).median), "PyTorch"
-    for name in ("keras", "bare session"):
+    for name in ("keras", "bare session", "LSTM"):
         if name in seconds:
             return name, name
     return "ours", "nobody"

@@ -17,7 +17,9 @@ from typing import Any
 #: Seconds of the pause before a turn, and of the turn itself at least.
 PAUSE, TURN = 0.1, 0.05
 #: Rounds, where work is so long that they would take more than `BUDGET` seconds fewer, but `LEAST` always.
-ROUNDS, LEAST, BUDGET = 13, 5, 10.0
+ROUNDS, LEAST, BUDGET = 13, 5, 6.0
+#: Work that takes longer than this needs no call before the clock starts: it warms itself.
+WARMS_ITSELF = 0.1
 
 
 @dataclass(frozen=True)
@@ -39,9 +41,12 @@ class Competitor:
             self.prepare()
         return self.call()
 
-    def turn(self, calls: int) -> float:
-        """Return the mean seconds of a call in a block of `calls`, after one that wakes threads and caches."""
-        self.first()
+    def turn(self, calls: int, warm: bool = True) -> float:
+        """Return the mean seconds of a call in a block of `calls`; `warm` wakes threads and caches with one before."""
+        if self.prepare is not None:
+            self.prepare()
+        if warm:
+            self.call()
         with _no_collection():
             started = time.perf_counter()
             for _ in range(calls):
@@ -55,19 +60,20 @@ def take_turns(
     """Return the mean seconds of a call of each competitor, turn by turn: the k-th of all belong to one round."""
     if not competitors:
         raise ValueError("nobody takes a turn: give at least one competitor")
-    calls, whole = {}, 0.0
+    long: dict[str, float] = {}
     for name, each in competitors.items():  # the first round is not kept: it says how long a call takes
         time.sleep(pause)
-        seconds = min(each.turn(1) for _ in range(2))
-        calls[name] = max(1, round(turn / max(seconds, 1e-7)))
-        whole += pause + seconds * (calls[name] + 1)
+        long[name] = max(each.turn(1), 1e-7)
+    calls = {name: max(1, round(turn / seconds)) for name, seconds in long.items()}
+    warm = {name: seconds < WARMS_ITSELF for name, seconds in long.items()}
+    whole = sum(pause + seconds * (calls[name] + warm[name]) for name, seconds in long.items())
     kept: dict[str, list[float]] = {name: [] for name in competitors}
     names = list(competitors)
     for k in range(max(min(LEAST, rounds), min(rounds, int(BUDGET / whole)))):
         first = k % len(names)
         for name in names[first:] + names[:first]:
             time.sleep(pause)
-            kept[name].append(competitors[name].turn(calls[name]))
+            kept[name].append(competitors[name].turn(calls[name], warm[name]))
     return kept
 
 
@@ -76,8 +82,9 @@ def fastest(variants: Mapping[str, Competitor], pause: float = PAUSE) -> Competi
     tried = {}
     for name, each in variants.items():
         time.sleep(pause)
-        seconds = each.turn(1)
-        tried[name] = min(each.turn(max(1, min(20, int(0.02 / max(seconds, 1e-7))))) for _ in range(3))
+        seconds = max(each.turn(1), 1e-7)
+        more = 3 if seconds < WARMS_ITSELF else 1
+        tried[name] = min(each.turn(max(1, min(20, int(0.02 / seconds))), warm=False) for _ in range(more))
     return variants[min(tried, key=lambda name: tried[name])]
 
 

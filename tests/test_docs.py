@@ -151,7 +151,7 @@ def test_site_builds_without_a_warning_and_asks_nothing_of_the_network(tmp_path:
         pytest.skip(f"the site needs {', '.join(missing)}: pip install -e '.[docs]'")
     pages, site = tmp_path / "docs", tmp_path / "site"
     shutil.copytree(DOCS, pages, ignore=shutil.ignore_patterns("_build", "generated"))
-    for package in ("rnncore", "captioning", "examples"):  # which pages cite
+    for package in ("rnncore", "captioning", "examples", "benchmarks"):  # which pages cite
         (tmp_path / package).symlink_to(ROOT / package)
     command = [sys.executable, "-m", "sphinx", "-b", "html", "-q", "-W", "--keep-going", str(pages), str(site)]
     done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)

@@ -40,18 +40,20 @@ def parts(rounds: int, quick: bool) -> dict[str, tuple[Rows, int]]:
 
 
 def run_part(name: str, rounds: int, quick: bool, folder: Path) -> Path:
-    """Measure a part, showing how far it is, and write its record."""
+    """Measure a part, showing how far it is, and write its record; interrupted, it stays as `.partial`."""
     make, count = parts(rounds, quick)[name]
     about, rows, started = record.setting(PROGRAM), [], time.perf_counter()
+    held = "-held" if record.is_held_back(about["machine"]) else ""
+    path = folder / f"{record.slug(about['machine'])}-{name}{held}.json"
+    partial = path.with_suffix(".partial")
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=record.err, transient=True, disable=not record.err.is_terminal) as bar:
         task = bar.add_task(name, total=count)
         for row in make():
             rows.append(row)
             bar.advance(task)
-    held = "-held" if record.is_held_back(about["machine"]) else ""
-    path = folder / f"{record.slug(about['machine'])}-{name}{held}.json"
-    record.save(path, {"part": name, **about, "took": time.perf_counter() - started, "rows": rows})
+            record.save(partial, {"part": name, **about, "took": time.perf_counter() - started, "rows": rows})
+    partial.replace(path)
     return path
 
 

@@ -48,18 +48,23 @@ def measure(rounds: int, quick: bool = False, corpus: Corpus | None = None) -> I
             }
 
 
-def competitors(taught: Trainer, beam: int, pictures: int) -> dict[str, Competitor]:
-    """Return our search and PyTorch's over the same pictures; both give the words of each best caption."""
+def ours(taught: Trainer, beam: int, pictures: int) -> Callable[[], list[tuple[int, ...]]]:
+    """Return our search over training pictures; it gives the words of each best caption."""
     features = taught.train_split.features[:pictures]
     decoding = replace(taught.recipe.decoding, beam=beam, max_length=LONGEST, length_normalisation=0.0)
 
-    def mine() -> list[tuple[int, ...]]:
+    def search() -> list[tuple[int, ...]]:
         found = beam_search(taught.model, features, taught.vocabulary, decoding)
         return [best[0].words for best in found]
 
-    found = {"ours": Competitor(mine)}
+    return search
+
+
+def competitors(taught: Trainer, beam: int, pictures: int) -> dict[str, Competitor]:
+    """Return our search and PyTorch's over the same pictures."""
+    found = {"ours": Competitor(ours(taught, beam, pictures))}
     if find_spec("torch") is not None:
-        found |= _torch(taught, features, beam)
+        found |= _torch(taught, taught.train_split.features[:pictures], beam)
     return found
 
 
@@ -84,5 +89,4 @@ def _torch(taught: Trainer, features: Any, beam: int) -> dict[str, Competitor]:
     def theirs() -> list[tuple[int, ...]]:
         return [tuple(word for word in caption if word != end) for caption in decoder(given).tolist()]
 
-    call: Callable[[], Any] = theirs
-    return {"torch": tuned(call)}
+    return {"torch": tuned(theirs)}

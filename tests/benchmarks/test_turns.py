@@ -56,7 +56,7 @@ def test_every_round_begins_with_another_and_each_turn_is_prepared_and_warmed() 
     log: list[str] = []
     both = {n: Competitor(lambda n=n: log.append(n), lambda n=n: log.append(n.upper())) for n in "ab"}
     take_turns(both, 2, turn=0.0, pause=0.0)
-    first_round = ["A", "a", "a"] * 2 + ["B", "b", "b"] * 2
+    first_round = ["A", "a", "a", "B", "b", "b"]
     assert log == [*first_round, "A", "a", "a", "B", "b", "b", "B", "b", "b", "A", "a", "a"]
 
 
@@ -68,13 +68,24 @@ def test_short_work_is_called_many_times_a_turn_and_pauses_are_not_timed(clock: 
         clock.now += 1e-4
 
     (seconds,) = take_turns({"it": Competitor(work)}, 3, turn=0.02, pause=0.5).values()
-    assert calls[0] == 2 * 2 + 3 * (1 + 200)
+    assert calls[0] == 2 + 3 * (1 + 200)
     assert seconds == pytest.approx([1e-4] * 3)
     assert clock.slept == pytest.approx(0.5 * 4)
 
 
+def test_long_work_warms_itself(clock: Clock) -> None:
+    calls = [0]
+
+    def work() -> None:
+        calls[0] += 1
+        clock.now += 2 * turns.WARMS_ITSELF
+
+    take_turns({"it": Competitor(work)}, 3, turn=0.0, pause=0.0)
+    assert calls[0] == 2 + 3
+
+
 def test_rounds_that_would_take_too_long_are_fewer(clock: Clock) -> None:
-    for long, rounds in ((turns.BUDGET, turns.LEAST), (turns.BUDGET / 20, 10), (turns.BUDGET / 1e4, 100)):
+    for long, rounds in ((turns.BUDGET, turns.LEAST), (turns.BUDGET / 20.5, 20), (turns.BUDGET / 1e4, 100)):
         (seconds,) = take_turns({"it": Competitor(clock.spin(long))}, 100, turn=0.0, pause=0.0).values()
         assert len(seconds) == rounds
 

@@ -1,0 +1,1 @@
+"""What an LSTM costs against a GRU, on this machine: `python -m benchmarks`."""
