@@ -79,6 +79,16 @@ class Packing:
         starts = np.array([0, *(self.batch + o for o in self.offsets[:-1])])
         return starts[self._time] + self._sorted
 
+    @property
+    def size_of_step(self) -> np.ndarray[Any, Any]:
+        """(T,) `batch_sizes` as an array."""
+        return np.asarray(self.batch_sizes, np.int64)
+
+    @property
+    def offset_of_step(self) -> np.ndarray[Any, Any]:
+        """(T,) the first packed row of every step."""
+        return np.asarray(self.offsets[:-1], np.int64)
+
     @cached_property
     def slab_of_row(self) -> np.ndarray[Any, Any]:
         """(N,) the first packed row of the step that each packed row belongs to."""

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Hashable, Mapping
 
 import numpy as np
 
@@ -14,7 +13,7 @@ from rnncore.kernels.blas import COMPUTE, Blas
 from rnncore.kernels.graphs import Graphs
 from rnncore.kernels.launch import Launcher
 from rnncore.kernels.loop import backward_loop, forward_loop
-from rnncore.kernels.program import compose
+from rnncore.kernels.program import Program, compose
 from rnncore.kernels.record import Kind, record
 from rnncore.params import Initialiser
 from rnncore.trace import Now, Trace
@@ -35,25 +34,30 @@ class Fused:
         one by one.
     products : 'float32', 'tf32' or 'bf16': how the products of float32 arrays round their operands on the way into
         the tensor cores; sums and parameters stay float32. See `rnncore.kernels.blas`.
+    persistent : whether the loop forward is one kernel that keeps U on the chip (`rnncore.kernels.persistent`), for up
+        to 64 sequences; sizes that do not fit are refused. The loop backward is as without it.
 
     Examples
     --------
     >>> from rnncore.cells import LSTM
     >>> Fused(LSTM(), products="tf32")
-    Fused(LSTM, graph=True, products='tf32')
+    Fused(LSTM, graph=True, products='tf32', persistent=False)
     """
 
-    def __init__(self, cell: Cell, graph: bool = True, products: str = "float32") -> None:
+    def __init__(self, cell: Cell, graph: bool = True, products: str = "float32", persistent: bool = False) -> None:
         if products not in COMPUTE:
             raise ValueError(f"products: expected one of {', '.join(COMPUTE)}, got {products!r}")
-        self.cell, self.graph, self.products = cell, graph, products
+        if persistent and products != "float32":
+            raise ValueError(f"a persistent kernel computes its own products, in full; got products={products!r}")
+        self.cell, self.graph, self.products, self.persistent = cell, graph, products, persistent
         self.gates, self.preactivations, self.state, self.saved = (
             cell.gates, cell.preactivations, cell.state, cell.saved,
         )  # fmt: skip
         self.carries = bool(getattr(cell, "carries", False))
         self.graphs = Graphs()
         self.memory: dict[np.dtype[np.floating], Workspace] = {}
-        self._launchers: dict[Any, Launcher] = {}
+        self._programs: dict[Hashable, Program] = {}
+        self._launchers: dict[Hashable, Launcher] = {}
         self._blas: Blas | None = None
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
@@ -105,7 +109,12 @@ class Fused:
     def launch(self, p: Weights, now: Now, kind: Kind, views: dict[str, Array]) -> None:
         """Launch a step on its views."""
         blas = self.blas(now.a)
-        self._launcher(p, now, kind)(p, views, blas, self.workspace(now.a.dtype))
+        program = self.program(p, now, kind)
+        key = (id(program), now.a.dtype)
+        if key not in self._launchers:
+            name = type(self.cell).__name__.lower() + ("_backward" if kind.backward else "_forward")
+            self._launchers[key] = Launcher(program, name, now.a.dtype)
+        self._launchers[key](p, views, blas, self.workspace(now.a.dtype))
 
     def blas(self, like: Array) -> Blas:
         """Return the products of this cell."""
@@ -115,16 +124,14 @@ class Fused:
             self._blas = Blas(self.products)
         return self._blas
 
-    def _launcher(self, p: Mapping[str, Array], now: Now, kind: Kind) -> Launcher:
-        """Return the compiled program of a step of these sizes, made when it is first asked for."""
+    def program(self, p: Mapping[str, Array], now: Now, kind: Kind) -> Program:
+        """Return the program of a step of these sizes, made when it is first asked for."""
         hidden = len(now.gates[0])
         shapes = {name: tuple(a.shape) for name, a in p.items()}
-        key = (hidden, tuple(shapes.items()), now.a.dtype, kind)
-        if key not in self._launchers:
-            program = compose(record(self.cell, shapes, hidden, kind), hidden)
-            name = type(self.cell).__name__.lower() + ("_backward" if kind.backward else "_forward")
-            self._launchers[key] = Launcher(program, name, now.a.dtype)
-        return self._launchers[key]
+        key = (hidden, tuple(shapes.items()), kind)
+        if key not in self._programs:
+            self._programs[key] = compose(record(self.cell, shapes, hidden, kind), hidden)
+        return self._programs[key]
 
     def workspace(self, dtype: np.dtype[np.floating]) -> Workspace:
         """Return memory that all passes of this cell share."""
@@ -133,7 +140,8 @@ class Fused:
         return self.memory[dtype]
 
     def __repr__(self) -> str:
-        return f"Fused({type(self.cell).__name__}, graph={self.graph}, products={self.products!r})"
+        options = f"graph={self.graph}, products={self.products!r}, persistent={self.persistent}"
+        return f"Fused({type(self.cell).__name__}, {options})"
 
 
 def step_views(cell: Fused, now: Now, dstate: tuple[Array, ...] = ()) -> dict[str, Array]:

@@ -62,9 +62,10 @@ def shape_of(size: int) -> tuple[tuple[int], tuple[int]]:
 
 
 @cache
-def compiled(source: str, *names: str) -> tuple[Any, ...]:
+def compiled(source: str, *names: str, cooperative: bool = False) -> tuple[Any, ...]:
     """Compile a source for the card and return its kernels; CuPy keeps the result on disk too."""
-    module = sys.modules["cupy"].RawModule(code=source, options=("-std=c++17",))
+    RawModule, options = sys.modules["cupy"].RawModule, ("-std=c++17",)
+    module = RawModule(code=source, options=options, enable_cooperative_groups=cooperative)
     return tuple(module.get_function(name) for name in names)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rnncore.array import Array
+from rnncore.kernels import persistent
 from rnncore.kernels.launch import layout_kernels, shape_of
 from rnncore.kernels.record import Kind
 from rnncore.packing import Packing
@@ -35,11 +36,14 @@ def forward_loop(cell: Fused, p: Mapping[str, Array], trace: Trace) -> None:
 
     def launch() -> None:
         _input_products(cell, p["W"], x, trace)
-        for now in trace.now:
-            cell.launch(p, now, kind, step_views(cell, now))
+        if cell.persistent:
+            persistent.run(cell, p, trace, cell.program(p, trace.now[0], kind))
+        else:
+            for now in trace.now:
+                cell.launch(p, now, kind, step_views(cell, now))
         _rows_from_slabs(trace.packing, trace.now[0].next[0], trace.state_rows[trace.packing.batch :])
 
-    _run(cell, launch, ("forward", *_fixed(p, trace), x.data.ptr))
+    _run(cell, launch, ("forward", *_fixed(p, trace), x.data.ptr), graph=not cell.persistent)
 
 
 def backward_loop(
@@ -80,13 +84,14 @@ def backward_loop(
 
     kept = [slabs[0] for slabs in reaching or ()]
     addresses = [None if a is None else a.data.ptr for a in (upstream, trace.da, *working, *kept)]
-    _run(cell, launch, ("backward", kind, *_fixed(p, trace), *addresses))
+    _run(cell, launch, ("backward", kind, *_fixed(p, trace), *addresses), graph=True)
     for mine, d in zip(working, dstate, strict=True):
         d[...] = mine
 
 
-def _run(cell: Fused, launch: Any, key: tuple[Hashable, ...]) -> None:
-    if cell.graph:
+def _run(cell: Fused, launch: Any, key: tuple[Hashable, ...], graph: bool) -> None:
+    """Launch the loop, as a graph if that is wanted; a persistent kernel is one launch as it is."""
+    if cell.graph and graph:
         cell.graphs.run(key, launch)
     else:
         launch()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore.kernels.program import Kernel, Program
-from rnncore.kernels.record import FUNCTIONS, Apply, Block, Column, Operand
+from rnncore.kernels.record import FUNCTIONS, Apply, Block, Column, Operand, Product
 
 #: What stands above every kernel. T is the type of all numbers; tanh, exp and so on are overloaded for it.
 PREAMBLE = "typedef {type} T;\n"
@@ -47,9 +47,17 @@ extern "C" __global__ void {name}({", ".join(arguments)})
 """
 
 
-def body(kernel: Kernel, indent: str) -> str:
-    """Return loads, statements and stores for the unit `u` of the sequence `s`."""
-    lines = [f"T {variable(block)} = {_place(block)};" for block in kernel.loads]
+def body(kernel: Kernel, indent: str, product: Product | None = None, hidden: int = 0) -> str:
+    """Return loads, statements and stores for the unit `u` of the sequence `s`.
+
+    What `product` made is not loaded but taken from `sum`, one number a gate.
+    """
+    sums: dict[Block, str] = {}
+    if product is not None:
+        for gate in range(product.out.rows // hidden):
+            block = Block(product.out.name, product.out.start + gate * hidden, hidden)
+            sums[block] = f"sum[{gate}]" + (f" + {_place(block)}" if product.adds else "")
+    lines = [f"T {variable(block)} = {sums.get(block) or _place(block)};" for block in kernel.loads]
     known = set(kernel.loads)
     for statement in kernel.statements:
         lines.append(("" if statement.out in known else "T ") + expression(statement))

@@ -296,12 +296,17 @@ def module() -> ModuleType:
 
     made = ModuleType("cupy")
     vars(made).update(FUNCTIONS)
-    vars(made).update({name: getattr(np, name) for name in ("float32", "float64", "intp", "uint8", "uint16", "bool_")})
+    vars(made).update(
+        {name: getattr(np, name) for name in ("float32", "float64", "uint32", "intp", "uint8", "uint16", "bool_")}
+    )
     norm = _function("sqrt")
     linalg = SimpleNamespace(norm=lambda x: norm(FUNCTIONS["sum"](FUNCTIONS["multiply"](x, x))))
     runtime = SimpleNamespace(getDeviceCount=lambda: 1)
     stream = lambda: stand_in_cuda.current.stream  # noqa: E731
     cuda = SimpleNamespace(runtime=runtime, get_current_stream=stream, Stream=stand_in_cuda.Stream)
+    cuda.Device = lambda: SimpleNamespace(attributes=stand_in_cuda.CARD)
+    resident = lambda kernel, threads, shared: stand_in_cuda.CARD["resident"]  # noqa: E731
+    cuda.driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=resident)
     vars(made).update(ndarray=ndarray, bool=bool, linalg=linalg, cuda=cuda, RawModule=stand_in_cuda.RawModule)
     return made
 

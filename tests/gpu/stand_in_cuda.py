@@ -42,10 +42,14 @@ class RawModule:
 
             def run() -> None:
                 assert len(kept) <= len(arguments)  # and so they are still there
-                host(ctypes.c_uint(grid[0]), ctypes.c_uint(block[0]), addresses)
+                host(ctypes.c_uint(grid[0]), ctypes.c_uint(block[0]), ctypes.c_uint(shared_mem), addresses)
 
+            if shared_mem > kernel.max_dynamic_shared_size_bytes:  # type: ignore[attr-defined]
+                raise ValueError("a kernel has 48 KiB of shared memory unless more is asked for")
             launch(run, "kernels")
 
+        kernel.max_dynamic_shared_size_bytes = 48 << 10  # type: ignore[attr-defined]
+        kernel.kernel = SimpleNamespace(ptr=1)  # type: ignore[attr-defined]
         return kernel
 
 
@@ -87,6 +91,9 @@ class Stream:
 
 
 current = SimpleNamespace(stream=Stream())
+
+#: What `Device().attributes` says, and how many blocks a multiprocessor runs at once; tests may change it.
+CARD = {"MultiProcessorCount": 3, "MaxSharedMemoryPerBlockOptin": 227 << 10, "resident": 1}
 
 GEMM = r"""
 template <typename R> static R rounded(R x, int compute)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from rnncore.kernels import persistent
 from rnncore.kernels.program import compose
 from rnncore.kernels.record import Kind, record
 from rnncore.kernels.source import LAYOUT, kernel_source, preamble
@@ -30,6 +31,11 @@ def every_kernel(dtype: Any) -> str:
     """The kernels of all cells, both ways, step by step and in whole loops, as one source."""
     parts = [preamble(dtype), LAYOUT]
     kinds = [Kind(), Kind(whole=True), Kind(True), Kind(True, whole=True, arrives=True), Kind(masked=True)]
+    for name in ("LSTM", "GRU", "RNN", "LSTM-peephole"):
+        cell = ALL[name]()
+        program = compose(record(cell, cell.shapes(5, 6), 6, Kind(whole=True)), 6)
+        text = persistent.source(program, name.replace("-", "_"), 6, np.dtype(dtype)).removeprefix(preamble(dtype))
+        parts.append(text.replace("grid_barrier", f"barrier_of_{name}".replace("-", "_")))
     for k, name in enumerate(FUSED):
         cell = ALL[name]()
         for j, kind in enumerate(kinds):
