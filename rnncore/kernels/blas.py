@@ -48,11 +48,12 @@ class Blas:
     def product(self, A: Array, B: Array, out: Array, transposed: bool = False, adds: bool = False) -> None:
         """Set `out` (M, b), or add to it, A (M, K), or the transposed of A (K, M), times B (K, b).
 
-        A has no gaps; rows of B and of `out` may lie apart.
+        A lies row by row or column by column; rows of B and of `out` may lie apart.
         """
         M, b = out.shape
+        by_columns, leading = _stored(A)
         self._call(
-            *(0, int(transposed)), *(b, M, len(B)), *(B, _leading(B), 0), *(A, A.shape[1], 0),
+            *(0, int(transposed != by_columns)), *(b, M, len(B)), *(B, _leading(B), 0), *(A, leading, 0),
             float(adds), *(out, _leading(out), 0), 1, out.dtype,
         )  # fmt: skip
 
@@ -62,8 +63,9 @@ class Blas:
         out : the first of the slabs, which lie end to end.
         """
         steps, b, K = x.shape
+        by_columns, leading = _stored(W)
         self._call(
-            *(1, 0), *(b, len(W), K), *(x, K, b * K), *(W, K, 0), 0.0, *(out, b, len(W) * b), steps, out.dtype
+            *(1, int(by_columns)), *(b, len(W), K), *(x, K, b * K), *(W, leading, 0), 0.0, *(out, b, len(W) * b), steps, out.dtype
         )  # fmt: skip
 
     def _call(
@@ -142,6 +144,15 @@ def _loaded(name: str) -> str | None:
 
 def _number(dtype: Any, value: float) -> Any:
     return ctypes.c_float(value) if dtype == np.float32 else ctypes.c_double(value)
+
+
+def _stored(A: Array) -> tuple[bool, int]:
+    """Return whether the matrix lies column by column, and how far apart its rows or columns begin."""
+    if int(A.strides[1]) == int(A.itemsize):
+        return False, _leading(A)
+    if int(A.strides[0]) == int(A.itemsize):
+        return True, _leading(A.T)
+    raise ValueError(f"a matrix of strides {A.strides}: expected one whose rows or columns have no gaps; copy it")
 
 
 def _leading(x: Array) -> int:

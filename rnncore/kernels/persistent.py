@@ -191,6 +191,8 @@ def run(cell: Fused, p: Mapping[str, Array], trace: Trace, program: Program) -> 
     """
     hidden, dtype, batch, packing = trace.hidden, trace.dtype, trace.packing.batch, trace.packing
     product, kernel = parts_of(program, hidden)
+    if not p["U"].flags.c_contiguous:
+        raise ValueError("U: a persistent kernel expects it row by row without gaps; copy it")
     limits, gates = limits_of_card(), product.matrix.rows // hidden
     blocks, needed = limits.blocks(hidden), limits.needed(hidden, batch, gates, dtype.itemsize)
     _check_fits(limits, hidden, batch, needed)

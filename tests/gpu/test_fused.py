@@ -70,6 +70,20 @@ def test_gradients_of_the_states_are_kept(kernels: str, name: str, graph: bool) 
     assert len(fused.graphs) == (2 if graph else 0)
 
 
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "Greff-FGR"])
+def test_matrices_may_lie_column_by_column(kernels: str, name: str) -> None:
+    many = problem(name, 30, 2, 2, 3, (30, 24))  # so many that the engine lays them out so for the steps backward
+    assert_same(many, Fused(many.cell), passes=1, regulariser=Regulariser(recurrent_dropout=0.25, seed=1))
+    case = problem(name, 3, 2, 4, 3)
+    host, there = case.run()[0], moved(case)
+    turned = {k: a if a.ndim == 1 else to_device(np.ascontiguousarray(case.p[k].T)).T for k, a in there.p.items()}
+    for _ in range(2):
+        close(forward(Fused(case.cell), turned, there.x, there.initial).output, host.output, 1e-12)
+    gaps = turned | {"U": to_device(np.repeat(np.repeat(case.p["U"], 2, 0), 2, 1))[::2, ::2]}
+    with pytest.raises(ValueError, match="rows or columns have no gaps"):
+        forward(Fused(case.cell), gaps, there.x, there.initial)
+
+
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "GRU-before", "LSTM-peephole"])
 def test_zoneout_and_recurrent_dropout_stand_around_fused_steps(kernels: str, name: str) -> None:
     case = problem(name, 5, 4, 2, 3, (2, 5, 0, 3))
