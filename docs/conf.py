@@ -22,6 +22,7 @@ extensions = [
     "sphinx.ext.autosummary",
     "sphinx.ext.viewcode",
     "docstrings",
+    "drawn",
     "mathml",
 ]
 templates_path = ["_templates"]

@@ -3,7 +3,9 @@
 import contextlib
 import inspect
 import io
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -13,9 +15,13 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import matplotlib as mpl
 import pytest
 
 import rnncore
+
+mpl.use("agg")
+import matplotlib.pyplot as plt
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
@@ -54,8 +60,27 @@ def run(page: str, name: str) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_code_of_a_page_runs_and_prints_what_stands_there(page: Path) -> None:
+def test_code_of_a_page_runs_and_prints_what_stands_there(
+    page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # where its pictures go
     run(page.read_text("utf-8"), str(page))
+    plt.close("all")
+    shown = re.findall(rf"\]\(generated/{page.stem}/([^)]+)\)", page.read_text("utf-8"))
+    assert {file.name for file in tmp_path.glob("*.svg")} == set(shown)
+
+
+def test_commands_of_the_study_page_run(tmp_path: Path) -> None:
+    """What stands in ```sh is run as it stands; what needs data that one has not is only shown."""
+    lines = [f["body"] for f in FENCE.finditer((DOCS / "study.md").read_text("utf-8")) if f["kind"] == "sh"]
+    assert lines
+    for line in "".join(lines).splitlines():
+        program, *arguments = shlex.split(line)
+        assert program == "python"
+        command, environment = [sys.executable, *arguments], os.environ | {"PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, check=False)
+        assert done.returncode == 0, done.stderr
+    assert (tmp_path / "study.html").is_file()
 
 
 def test_pages_that_must_run_are_among_them() -> None:
