@@ -20,6 +20,7 @@ from captioning.train import CHECKPOINT, Trainer
 from encoders import Features, open_features
 from encoders.files import atomic_write, cache_folder
 from rnncore.machine import command_line, describe_machine
+from rnncore.processes import bars
 
 
 def load_all(recipe: str, settings: Iterable[str], data: Path, features: Path) -> tuple[Recipe, Dataset, Features]:
@@ -93,8 +94,17 @@ def run_caption(
 
 def print_result(comparison: Comparison, quiet: bool, max_pictures: int = 60, beside: bool = False) -> dict[str, Any]:
     """Run a comparison, print its tables, write its reports, and return the result."""
-    with training_bars(quiet) as report:
-        result = comparison.run(lambda line: None if quiet else err.print(line, markup=False), report)
+
+    def say(line: str) -> None:
+        if not quiet:
+            err.print(line, markup=False)
+
+    if comparison.jobs > 1:
+        with bars("captioners", len(comparison.systems()) * comparison.seeds, 0, quiet) as watch:
+            result = comparison.run(say, watch=watch)
+    else:
+        with training_bars(quiet) as report:
+            result = comparison.run(say, report)
     dataset = comparison.dataset
 
     def picture_file(name: str) -> Path | None:

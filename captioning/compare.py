@@ -18,11 +18,12 @@ from captioning.evaluate import Scorer, about_further, scale_rows
 from captioning.outcome import Outcome
 from captioning.parts import Parts
 from captioning.report.summary import conclusion
-from captioning.runs import Material, Workers, carry_out, label, load_record
+from captioning.runs import Material, carry_out, job, label, load_record
 from captioning.systems import MEANING, UNITS, Run, System, runs_of, systems_of
 from captioning.train import CHECKPOINT, Report
 from encoders import Features
 from rnncore.machine import command_line, describe_machine
+from rnncore.processes import Processes, Watch
 
 #: Table 1 of 'Image Captioning using LSTM and GRU'.
 PAPER = {
@@ -54,10 +55,13 @@ class Comparison:
     jobs: int = 1
     sources: tuple[Path, Path] | None = None
 
-    def run(self, say: Say, report: Callable[[str], Report]) -> dict[str, Any]:
+    def run(
+        self, say: Say, report: Callable[[str], Report] | None = None, watch: Watch | None = None
+    ) -> dict[str, Any]:
         """Train every system, evaluate each on the test split, and return the result as plain values.
 
         say : gets a line for each thing begun. report : gives the progress callback of a run's training.
+        watch : is told of runs in processes of their own, where there are several jobs.
 
         Raises
         ------
@@ -65,13 +69,13 @@ class Comparison:
             Before anything is trained: for a cell that does not exist or stands there twice, for a run that is
             there already without `resume`, and for test pictures without features.
         """
-        systems = systems_of(self.recipe, self.cells, self.equal, self._count())
+        systems = self.systems()
         runs = runs_of(systems, self.seeds, self.folder)
         self._check(runs)
         scorer = Scorer(self.dataset, "test", self.recipe)
         say("scoring the constant caption and the human row")
         baselines = scale_rows(self.dataset, scorer)
-        self._carry_out(runs, say, report)
+        self._carry_out(runs, say, report or (lambda name: lambda progress: None), watch)
         records: dict[str, list[Mapping[str, Any]]] = {system.name: [] for system in systems}
         for run in runs:
             record = load_record(run.folder)
@@ -83,6 +87,10 @@ class Comparison:
         if len(runs) > 1:
             say("testing the differences")
         return self._result(systems, Outcome(scorer, records), baselines)
+
+    def systems(self) -> list[System]:
+        """Return what is compared."""
+        return systems_of(self.recipe, self.cells, self.equal, self._count())
 
     def _count(self) -> Callable[[Recipe], tuple[int, int]]:
         """Return what counts the parameters of a recipe's model, and of its cell, on this data."""
@@ -106,13 +114,14 @@ class Comparison:
             raise CaptioningError(f"--jobs must be at least 1, not {self.jobs}")
         finite_rows(self.features, self.dataset.names("test"))
 
-    def _carry_out(self, runs: Sequence[Run], say: Say, report: Callable[[str], Report]) -> None:
+    def _carry_out(self, runs: Sequence[Run], say: Say, report: Callable[[str], Report], watch: Watch | None) -> None:
         """Leave every run's record in its folder; the first of each system captions shuffled pictures too."""
         material = Material(self.dataset, self.features, self.glove, self.device, self.sources)
         tasks = [(run, run.seed == self.recipe.training.seed) for run in runs]
         if self.jobs > 1:
             say(f"training {len(runs)} captioners, {self.jobs} at a time")
-            Workers(material, self.jobs).finish(tasks, self.resume, report)
+            jobs = [job(run, material, self.resume, shuffled) for run, shuffled in tasks]
+            Processes(self.jobs).finish(jobs, watch)
             return
         for run, shuffled in tasks:
             name = run.system if self.seeds == 1 else label(run)

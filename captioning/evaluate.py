@@ -12,7 +12,7 @@ from captioning.checkpoint import Checkpoint, source_of
 from captioning.config import Decoding, Recipe
 from captioning.corpus import Split, build_split, cleaning_of, mean_loss
 from captioning.data import Dataset
-from captioning.decode import caption_pictures
+from captioning.decode import Hypothesis, beam_search
 from captioning.metrics import COCO, PROTOCOLS, CiderD, best_constant_caption, constant_row, evaluate, human_row
 from captioning.metrics.diversity import DIVERSITY, Diversity
 from captioning.metrics.meteor import meteor, meteor_label
@@ -118,12 +118,20 @@ class Evaluator:
         """Return the loss in nats a word."""
         return mean_loss(self.model, self.split)
 
-    def captions(self, decoding: Decoding, shuffled: int | None = None) -> dict[str, str]:
-        """Return a caption for each picture; with `shuffled`, a seed, each from the features of another picture."""
+    def search(self, decoding: Decoding, shuffled: int | None = None) -> list[list[Hypothesis]]:
+        """Return each picture's captions, best first; with `shuffled`, a seed, from another picture's features."""
         features = self.split.features
         if shuffled is not None:
             features = features[self.model.xp.asarray(derangement(len(features), shuffled))]
-        return caption_pictures(self.model, self.split.names, features, self.checkpoint.vocabulary, decoding)
+        return beam_search(self.model, features, self.checkpoint.vocabulary, decoding)
+
+    def captions(self, decoding: Decoding, shuffled: int | None = None) -> dict[str, str]:
+        """Return the best caption of each picture by name."""
+        return {name: best for name, (best, *_) in self._texts(self.search(decoding, shuffled)).items()}
+
+    def _texts(self, found: Sequence[Sequence[Hypothesis]]) -> dict[str, list[str]]:
+        decode = self.checkpoint.vocabulary.decode
+        return {name: [decode(h.words) for h in own] for name, own in zip(self.split.names, found, strict=True)}
 
     def decoders(self) -> dict[str, Decoding]:
         """Return greedy, and the recipe's beam (3 where the recipe is greedy), by name."""
@@ -132,16 +140,23 @@ class Evaluator:
         return {decoder_name(decoding): decoding for decoding in chosen}
 
     def report(self) -> dict[str, Any]:
-        """Return loss, captions and metrics of each decoder, and each picture's CIDEr-D under the last one."""
+        """Return loss, captions and metrics of each decoder; of the last, each picture's CIDEr-D and all its beam."""
         decoders, captions = {}, {}
         for name, decoding in self.decoders().items():
-            captions = self.captions(decoding)
+            found = self.search(decoding)
+            texts = self._texts(found)
+            captions = {picture: best for picture, (best, *_) in texts.items()}
             decoders[name] = {
                 "metrics": self.scorer.score(captions),
                 "intervals": intervals(self.scorer.statistics(captions)),
                 "further": self.scorer.further(captions),
                 "captions": captions,
             }
+        scores = ([[round(h.log_probability, 4), round(h.score, 4)] for h in own] for own in found)
+        decoders[name]["beams"] = {
+            picture: [[text, *numbers] for text, numbers in zip(own, each, strict=True)]
+            for (picture, own), each in zip(texts.items(), scores, strict=True)
+        }
         return {"loss": self.loss(), "decoders": decoders, "per_picture": self.scorer.per_picture(captions)}
 
 

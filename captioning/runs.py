@@ -1,22 +1,17 @@
 """One run of a comparison: trained, measured on the test split, and what it gave kept beside its checkpoint.
 
-`carry_out` does so in this process; `Workers` does so with several runs at a time, each in a process of its own with
-one thread of BLAS. A run's `run.json` is written whole or not at all and belongs to one checkpoint, so a comparison
-that is stopped goes on with what is not finished.
+`carry_out` does so in this process; `job` makes of a run what a process of its own carries out. A run's `run.json` is
+written whole or not at all and belongs to one checkpoint, so a comparison that is stopped goes on with what is not
+finished.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor, as_completed
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
 from captioning.checkpoint import load_checkpoint
 from captioning.config import Recipe
@@ -28,10 +23,9 @@ from captioning.systems import Run
 from captioning.train import CHECKPOINT, Progress, Report, Trainer
 from encoders import EncoderError, Features, open_features
 from encoders.files import atomic_write, sha256_file
+from rnncore.processes import Job, told_to_the_parent
 
 RECORD = "run.json"
-SECONDS_BETWEEN_REPORTS = 0.2
-ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}
 
 
 @dataclass(frozen=True)
@@ -110,72 +104,17 @@ def _measured(run: Run, material: Material, trainer: Trainer, shuffled: bool) ->
     return record
 
 
-class Workers:
-    """Carries out runs, `jobs` at a time, each in a process of its own.
-
-    Raises
-    ------
-    CaptioningError
-        If a run ends in an error, which is quoted; the others are stopped, and their finished epochs kept.
-    """
-
-    def __init__(self, material: Material, jobs: int) -> None:
-        if material.sources is None:
-            raise CaptioningError("several jobs need `sources`, the paths that dataset and features are read from")
-        self.material, self.jobs = material, jobs
-        self._data, self._features = material.sources
-        self._processes: list[subprocess.Popen[str]] = []
-        self._stopped = False
-
-    def finish(self, tasks: Sequence[tuple[Run, bool]], resume: bool, report: Callable[[str], Report]) -> None:
-        """Carry out runs, each with whether it captions shuffled pictures; their records are in their folders."""
-        with ThreadPoolExecutor(self.jobs) as pool:
-            try:
-                futures = [pool.submit(self._one, run, shuffled, resume, report) for run, shuffled in tasks]
-                for future in as_completed(futures):
-                    future.result()
-            except BaseException:
-                self._stop()
-                raise
-
-    def _one(self, run: Run, shuffled: bool, resume: bool, report: Callable[[str], Report]) -> None:
-        if self._stopped:
-            return
-        process = subprocess.Popen(
-            [sys.executable, "-m", "captioning.runs"],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            env=os.environ | ONE_THREAD,
-        )
-        self._processes.append(process)
-        sent, progress, errors = (cast(IO[str], pipe) for pipe in (process.stdin, process.stdout, process.stderr))
-        with process:
-            sent.write(json.dumps(self._order(run, shuffled, resume)))
-            sent.close()
-            told = report(label(run))
-            for line in progress:
-                told(Progress(**json.loads(line)))
-            said = errors.read().strip()
-        if process.returncode and not self._stopped:
-            reason = said.splitlines()[-1] if said else f"exit code {process.returncode}"
-            raise CaptioningError(f"{label(run)}: {reason}")
-
-    def _order(self, run: Run, shuffled: bool, resume: bool) -> dict[str, Any]:
-        """A run as plain values, which `main` reads."""
-        return {
-            "system": run.system, "recipe": {"name": run.recipe.name, **run.recipe.to_dict()},
-            "folder": str(run.folder), "data": str(self._data), "features": str(self._features),
-            "glove": None if self.material.glove is None else str(self.material.glove),
-            "device": self.material.device, "resume": resume, "shuffled": shuffled,
-        }  # fmt: skip
-
-    def _stop(self) -> None:
-        self._stopped = True
-        for process in self._processes:
-            if process.poll() is None:
-                process.terminate()
+def job(run: Run, material: Material, resume: bool, shuffled: bool) -> Job:
+    """Return a run as a job for a process of its own; what it gives is in its folder."""
+    if material.sources is None:
+        raise CaptioningError("several jobs need `sources`, the paths that dataset and features are read from")
+    data, features = material.sources
+    order = {
+        "system": run.system, "recipe": {"name": run.recipe.name, **run.recipe.to_dict()}, "folder": str(run.folder),
+        "data": str(data), "features": str(features), "glove": None if material.glove is None else str(material.glove),
+        "device": material.device, "resume": resume, "shuffled": shuffled,
+    }  # fmt: skip
+    return Job(label(run), "captioning.runs", (), json.dumps(order))
 
 
 def label(run: Run) -> str:
@@ -184,25 +123,13 @@ def label(run: Run) -> str:
 
 
 def main() -> None:
-    """Carry out the run whose plain values stand on stdin; print its progress. It ends with whoever reads it."""
+    """Carry out the run that stands on stdin as `job` wrote it."""
     order = json.loads(sys.stdin.read())
-    said = 0.0
-
-    def report(now: Progress) -> None:
-        nonlocal said
-        if now.words == now.all_words or time.monotonic() - said >= SECONDS_BETWEEN_REPORTS:
-            said = time.monotonic()
-            print(json.dumps(asdict(now)), flush=True)
-
     try:
-        _obey(order, report)
-    except BrokenPipeError:  # who started this is gone
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(1)
+        with told_to_the_parent() as told:
+            _obey(order, lambda now: told((now.epoch - 1) * now.all_words + now.words, now.epochs * now.all_words))
     except (CaptioningError, EncoderError, OSError, ArithmeticError, RuntimeError, ValueError) as error:
         sys.exit(str(error))
-    except KeyboardInterrupt:
-        sys.exit(130)
 
 
 def _obey(order: dict[str, Any], report: Report) -> None:

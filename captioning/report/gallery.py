@@ -1,8 +1,11 @@
 """The pictures of the page: which are shown, their small copies, and what each system said of them."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from html import escape
+from typing import Any
 
+from captioning.report.details import details
 from captioning.report.numbers import Result, main_decoder, systems
 from captioning.report.summary import RANKED_BY, picture_scores
 from captioning.report.thumbnails import Thumbnails
@@ -10,13 +13,24 @@ from captioning.report.thumbnails import Thumbnails
 References = Mapping[str, Sequence[str]]
 
 
-def gallery(result: Result, references: References, thumbnails: Thumbnails, limit: int) -> tuple[str, int, int]:
-    """The cards as HTML, how many there are, and from how many pictures they were chosen."""
+@dataclass(frozen=True)
+class Gallery:
+    """The cards as HTML, what is known of how their captions were said, and of how many pictures they were chosen."""
+
+    cards: str
+    said: dict[str, Any]
+    shown: int
+    total: int
+
+
+def gallery(result: Result, references: References, thumbnails: Thumbnails, limit: int) -> Gallery:
+    """The pictures of the page, from the best to the worst."""
     names = captioned(result)
     scores = picture_scores(result)
     chosen = choose(names, scores, limit)
-    cards = [_card(result, name, references.get(name, ()), thumbnails(name), scores) for name in chosen]
-    return "".join(cards), len(chosen), len(names)
+    said = details(result, chosen)
+    cards = [_card(result, name, references.get(name, ()), thumbnails(name), scores, name in said) for name in chosen]
+    return Gallery("".join(cards), said, len(chosen), len(names))
 
 
 def captioned(result: Result) -> list[str]:
@@ -48,22 +62,34 @@ def _card(
     references: Sequence[str],
     small: tuple[str, int, int] | None,
     scores: Mapping[str, Mapping[str, float]],
+    explained: bool,
 ) -> str:
     decoder = main_decoder(result)
     said = {s: block["decoders"][decoder]["captions"][name] for s, block in systems(result).items()}
-    found = [of[name] for of in scores.values() if name in of]
-    data = f' data-score="{sum(found) / len(found):.4f}" data-gap="{max(found) - min(found):.4f}"' if found else ""
+    found = {system: of[name] for system, of in scores.items() if name in of}
+    data = f' data-name="{escape(name)}" data-alike="{int(len(set(said.values())) == 1)}"{_scored(found)}'
     search = escape(" ".join([name, *said.values(), *references]).lower())
     captions = "".join(
         _caption(colour, system, text, scores.get(system, {}).get(name))
         for colour, (system, text) in enumerate(said.items())
     )
     people = "".join(f"<li>{escape(text)}</li>" for text in references)
-    details = f"<details><summary>What people wrote</summary><ul>{people}</ul></details>" if people else ""
+    more = f"<details><summary>What people wrote</summary><ul>{people}</ul></details>" if people else ""
+    more += '<button type="button" class="how">How it was said</button>' if explained else ""
     return (
         f'<article class="card" data-search="{search}"{data}>{_image(name, small, said)}'
-        f'<div class="said"><dl>{captions}</dl>{details}<p class="name">{escape(name)}</p></div></article>'
+        f'<div class="said"><dl>{captions}</dl>{more}<p class="name">{escape(name)}</p></div></article>'
     )
+
+
+def _scored(found: Mapping[str, float]) -> str:
+    """The scores of a card as data to order and to choose by: mean, gap, and who is ahead."""
+    if not found:
+        return ""
+    values = sorted(found.values(), reverse=True)
+    ahead = max(found, key=lambda system: found[system]) if len(values) > 1 and values[0] > values[1] else ""
+    mean, gap = sum(values) / len(values), values[0] - values[-1]
+    return f' data-score="{mean:.4f}" data-gap="{gap:.4f}" data-ahead="{escape(ahead)}"'
 
 
 def _image(name: str, small: tuple[str, int, int] | None, said: Mapping[str, str]) -> str:

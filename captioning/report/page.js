@@ -49,9 +49,15 @@ const orders = {
   gap: (a, b) => b.dataset.gap - a.dataset.gap,
 };
 
+const chosen = (card) => {
+  const which = form.elements.which.value;
+  if (which === "all") return true;
+  if (which === "alike" || which === "differ") return (card.dataset.alike === "1") === (which === "alike");
+  return card.dataset.ahead === which;
+};
 const find = () => {
   const words = form.elements.search.value.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const card of cards) card.hidden = !words.every((word) => card.dataset.search.includes(word));
+  for (const card of cards) card.hidden = !chosen(card) || !words.every((word) => card.dataset.search.includes(word));
   const shown = cards.filter((card) => !card.hidden).length;
   form.querySelector("output").textContent = `${shown} of ${cards.length} shown`;
 };
@@ -64,6 +70,7 @@ const unfold = () => {
 
 form.addEventListener("submit", (event) => event.preventDefault());
 form.elements.search.addEventListener("input", find);
+form.elements.which.addEventListener("change", find);
 form.elements.order.addEventListener("change", sort);
 form.elements.people.addEventListener("change", unfold);
 find();

@@ -8,6 +8,7 @@ from string import Template
 from typing import Any
 
 from captioning.report.curves import charts
+from captioning.report.details import script_data
 from captioning.report.gallery import References, gallery
 from captioning.report.grid import Grid, Row
 from captioning.report.numbers import (
@@ -27,12 +28,12 @@ from captioning.report.thumbnails import Thumbnails
 def report_page(result: Result, references: References, thumbnails: Thumbnails, max_pictures: int) -> str:
     """The whole page as HTML."""
     folder = files("captioning.report")
-    cards, shown, total = gallery(result, references, thumbnails, max_pictures)
+    shown = gallery(result, references, thumbnails, max_pictures)
     first, *rest = summary(result)
     return Template(folder.joinpath("page.html").read_text(encoding="utf-8")).substitute(
         title=escape(result["title"]),
         style=folder.joinpath("style.css").read_text(encoding="utf-8"),
-        script=folder.joinpath("page.js").read_text(encoding="utf-8"),
+        script="".join(folder.joinpath(name).read_text(encoding="utf-8") for name in ("page.js", "said.js")),
         dataset=escape(_dataset_line(result)),
         lead=escape(first),
         findings="".join(f"<li>{escape(text)}</li>" for text in rest),
@@ -40,9 +41,11 @@ def report_page(result: Result, references: References, thumbnails: Thumbnails, 
         tables="".join(_table(grid) for grid in grids(result)),
         scale=_scale(result),
         charts="".join(charts(result)),
-        about_pictures=escape(_about_pictures(result, shown, total)),
+        about_pictures=escape(_about_pictures(result, shown.shown, shown.total)),
         sorting="" if picture_scores(result) else "hidden",
-        cards=cards,
+        filters="".join(f'<option value="{escape(name)}">{escape(name)} ahead</option>' for name in systems(result)),
+        cards=shown.cards,
+        said=script_data(shown.said),
         details=_details(result),
         date=escape(result["date"]),
     )

@@ -180,15 +180,18 @@ def test_the_shuffled_row_is_of_the_last_decoder_and_the_features_of_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data, asked = tiny_dataset(), []
-    written = Evaluator.captions
+    search = Evaluator.search
 
-    def recorded(evaluator: Evaluator, decoding: Decoding, shuffled: int | None = None) -> dict[str, str]:
+    def recorded(evaluator: Evaluator, decoding: Decoding, shuffled: int | None = None) -> Any:
         asked.append((decoding.beam, shuffled is not None))
-        if shuffled is not None:  # a caption that can be told from all others
-            return {name: data.captions[name][0] for name in evaluator.split.names}
-        return written(evaluator, decoding)
+        return search(evaluator, decoding, shuffled)
 
-    monkeypatch.setattr(Evaluator, "captions", recorded)
+    def perfect(evaluator: Evaluator, decoding: Decoding, shuffled: int) -> dict[str, str]:
+        evaluator.search(decoding, shuffled)  # captions that can be told from all others
+        return {name: data.captions[name][0] for name in evaluator.split.names}
+
+    monkeypatch.setattr(Evaluator, "search", recorded)
+    monkeypatch.setattr(Evaluator, "captions", perfect)
     comparison = Comparison(tiny_recipe(), ["GRU"], data, tiny_features(data), tmp_path)
     row = comparison.run(lambda line: None, lambda cell: lambda progress: None)["baselines"]["pictures shuffled (GRU)"]
     assert asked == [(1, False), (2, False), (2, True)]

@@ -10,6 +10,7 @@ from captioning.checkpoint import load_checkpoint
 from captioning.config import Decoding
 from captioning.corpus import build_vocabulary
 from captioning.data import Dataset, load_dataset
+from captioning.decode import Hypothesis
 from captioning.evaluate import (
     WITHOUT_A,
     Evaluator,
@@ -60,6 +61,12 @@ def test_the_figures_are_said_and_kept(workshop: Workshop, run: Path, tmp_path: 
         assert set(block["further"]) == {"METEOR", *DIVERSITY}
         assert further_line(block["further"]) in done.out
     assert f"METEOR {meteor_label()}" in done.out
+    last = figures["decoders"]["beam 3"]
+    assert last["beams"].keys() == last["captions"].keys()
+    for name, beam in last["beams"].items():
+        assert beam[0][0] == last["captions"][name]
+        assert [score for _, _, score in beam] == sorted((score for _, _, score in beam), reverse=True)
+        assert all(log_p <= 0 for _, log_p, _ in beam)
     assert figures["further"]["METEOR"] == meteor_label()
     assert set(figures["per_picture"]) == set(load_dataset(workshop.scenes).names("test"))
 
@@ -164,11 +171,11 @@ def test_shuffled_captions_come_from_the_features_of_others(
 ) -> None:
     given: list[np.ndarray[Any, Any]] = []
 
-    def recorded(model: Any, names: Any, features: Any, *rest: Any) -> dict[str, str]:
+    def recorded(model: Any, features: Any, *rest: Any) -> Any:
         given.append(features.vectors)
-        return dict.fromkeys(names, "")
+        return [[Hypothesis((), 0.0, 0.0)]] * len(features)
 
-    monkeypatch.setattr("captioning.evaluate.caption_pictures", recorded)
+    monkeypatch.setattr("captioning.evaluate.beam_search", recorded)
     decoding = evaluator.checkpoint.recipe.decoding
     assert list(evaluator.captions(decoding)) == list(evaluator.captions(decoding, shuffled=1))
     own, others = given

@@ -125,7 +125,7 @@ class _Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = dict(attrs)
-        self.scripts += tag == "script"
+        self.scripts += tag == "script" and values.get("type") != "application/json"
         self.links += [str(v) for k, v in attrs if k in ("src", "href", "srcset", "action", "data")]
         self.ids.add(values.get("id"))
         if tag == "img":
