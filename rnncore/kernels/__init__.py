@@ -7,6 +7,7 @@
 
 Nothing here is chosen on its own: a cell on the GPU runs by CuPy's functions unless it is wrapped.
 
+symbols  stand for the arrays of a step
 record   a cell's step, run on symbols, becomes a tape of statements
 program  the tape becomes products, and one kernel between them
 source   a kernel becomes CUDA C++
@@ -18,6 +19,6 @@ fused    all of this as a cell
 """
 
 from rnncore.kernels.fused import Fused
-from rnncore.kernels.record import CannotRecord
+from rnncore.kernels.symbols import CannotRecord
 
 __all__ = ["CannotRecord", "Fused"]

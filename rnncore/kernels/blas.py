@@ -65,7 +65,8 @@ class Blas:
         steps, b, K = x.shape
         by_columns, leading = _stored(W)
         self._call(
-            *(1, int(by_columns)), *(b, len(W), K), *(x, K, b * K), *(W, leading, 0), 0.0, *(out, b, len(W) * b), steps, out.dtype
+            *(1, int(by_columns)), *(b, len(W), K), *(x, K, b * K), *(W, leading, 0),
+            0.0, *(out, b, len(W) * b), steps, out.dtype,
         )  # fmt: skip
 
     def _call(

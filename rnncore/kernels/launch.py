@@ -12,8 +12,8 @@ import numpy as np
 from rnncore.array import Array, Workspace
 from rnncore.kernels.blas import Blas
 from rnncore.kernels.program import Kernel, Program
-from rnncore.kernels.record import Matrix
 from rnncore.kernels.source import LAYOUT, preamble, program_source
+from rnncore.kernels.symbols import Matrix
 
 THREADS = 256
 #: Blocks beyond this many walk on through the array instead: more than any card runs at once.

@@ -21,8 +21,8 @@ import numpy as np
 from rnncore.array import Array
 from rnncore.kernels.launch import compiled
 from rnncore.kernels.program import Kernel, Program
-from rnncore.kernels.record import CannotRecord, Product
 from rnncore.kernels.source import body, identifier, preamble
+from rnncore.kernels.symbols import CannotRecord, Product
 from rnncore.trace import Trace
 
 if TYPE_CHECKING:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import pairwise
 
-from rnncore.kernels.record import Apply, Block, CannotRecord, Column, Product, Statement, Tape
+from rnncore.kernels.symbols import Apply, Block, CannotRecord, Column, Product, Statement, Tape
 
 
 @dataclass(frozen=True)

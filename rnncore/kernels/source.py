@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import DTypeLike
 
 from rnncore.kernels.program import Kernel, Program
-from rnncore.kernels.record import FUNCTIONS, Apply, Block, Column, Operand, Product
+from rnncore.kernels.symbols import FUNCTIONS, Apply, Block, Column, Operand, Product
 
 #: What stands above every kernel. T is the type of all numbers; tanh, exp and so on are overloaded for it.
 PREAMBLE = "typedef {type} T;\n"

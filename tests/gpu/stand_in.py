@@ -14,7 +14,6 @@ read and wrote, "allocations", "copies" that a product made of an operand or res
 
 from __future__ import annotations
 
-import sys
 from collections import Counter
 from collections.abc import Callable
 from types import ModuleType, SimpleNamespace
@@ -93,18 +92,6 @@ class ndarray:
 
     def item(self) -> Any:
         return self.get().item()
-
-    def __float__(self) -> float:
-        return float(self.item())
-
-    def __int__(self) -> int:
-        return int(self.item())
-
-    def __bool__(self) -> bool:
-        return bool(self.item())
-
-    def __index__(self) -> int:
-        return int(self.item())
 
     def reshape(self, *shape: Any) -> ndarray:
         found = self._host.reshape(*shape)
@@ -279,6 +266,8 @@ for _name, _symbol in {"add": "add", "sub": "subtract", "mul": "multiply", "true
     setattr(ndarray, f"__{_name}__", lambda self, other, f=_f: f(self, other))
     setattr(ndarray, f"__r{_name}__", lambda self, other, f=_f: f(other, self))
     setattr(ndarray, f"__i{_name}__", lambda self, other, f=_f: f(self, other, out=self))
+for _name, _type in {"float": float, "int": int, "bool": bool, "index": int}.items():
+    setattr(ndarray, f"__{_name}__", lambda self, t=_type: t(self.item()))
 for _name, _symbol in {"lt": "less", "le": "less_equal", "gt": "greater", "ge": "greater_equal", "eq": "equal"}.items():
     setattr(ndarray, f"__{_name}__", lambda self, other, f=FUNCTIONS[_symbol]: f(self, other))
 ndarray.__ne__ = lambda self, other: FUNCTIONS["not_equal"](self, other)  # type: ignore[method-assign,assignment]
@@ -309,8 +298,3 @@ def module() -> ModuleType:
     cuda.driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=resident)
     vars(made).update(ndarray=ndarray, bool=bool, linalg=linalg, cuda=cuda, RawModule=stand_in_cuda.RawModule)
     return made
-
-
-def installed() -> bool:
-    """Whether this is what `import cupy` gives now."""
-    return getattr(sys.modules.get("cupy"), "ndarray", None) is ndarray

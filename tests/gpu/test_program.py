@@ -9,7 +9,8 @@ from rnncore import cells, to_host
 from rnncore.cells import Now, Weights
 from rnncore.kernels import CannotRecord, Fused
 from rnncore.kernels.program import Kernel, compose
-from rnncore.kernels.record import FUNCTIONS, Kind, Product, record
+from rnncore.kernels.record import Kind, record
+from rnncore.kernels.symbols import FUNCTIONS, Product
 from rnncore.sequence import forward
 from tests.gpu.test_fused import close
 from tests.gpu.test_same_as_host import moved
