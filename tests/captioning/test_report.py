@@ -1,6 +1,5 @@
 """The report: right numbers in every form, one whole page, nothing from outside, nothing unescaped."""
 
-import copy
 import json
 import re
 from collections.abc import Callable
@@ -13,88 +12,17 @@ from PIL import Image
 from rich.console import Console
 
 from captioning.errors import CaptioningError
-from captioning.report import markdown_table, summary, terminal_table, write_reports
+from captioning.report import markdown_table, terminal_table, write_reports
 from captioning.report.curves import charts, epoch_ticks, nice_ticks
 from captioning.report.gallery import choose
 from captioning.report.numbers import format_p, format_seconds
-from captioning.report.summary import conclusion
 from captioning.report.thumbnails import embedded
-
-NASTY = '<script>alert("x")</script> & a "dog" | [bold]'
-NAMES = [f"p{k}.jpg" for k in range(8)]
-REFERENCES = {name: [f"a dog number {k} on {name}" for k in range(4)] + [NASTY] for name in NAMES}
-
-
-def _system(cell: str, lead: float) -> dict[str, Any]:
-    epochs = [
-        {
-            "epoch": e,
-            "train_loss": 4.0 / e - lead,
-            "validation_loss": 4.5 / e - lead,
-            "seconds": 2.0,
-            "words_per_second": 1000.0 * e,
-            "validation": {"CIDEr-D": 10.0 * e + lead} if e > 1 else None,
-        }
-        for e in (1, 2, 3)
-    ]
-    metrics = {
-        "COCO": {"BLEU-1": 60.0 + lead, "BLEU-4": 18.0 - lead, "CIDEr-D": 45.0 + lead},
-        "sentence BLEU, smoothed": {"BLEU-4": 0.017 + lead / 100, "ROUGE-L": 0.19},
-    }
-    captions = {name: f"{cell} sees a dog in {name}" for name in NAMES}
-    return {
-        "cell": cell,
-        "parameters": 1_813_268,
-        "cell_parameters": 467_968 if cell == "LSTM" else 351_744,
-        "seconds": 588.0,
-        "best_epoch": 2,
-        "epochs": epochs,
-        "losses": {"train": 2.5, "validation": 3.1, "test": 3.2 - lead},
-        "decoders": {
-            "greedy": {"metrics": {"COCO": {"BLEU-1": 50.0}}, "captions": captions},
-            "beam 3": {"metrics": metrics, "captions": captions},
-        },
-        "per_picture": {name: {"CIDEr-D": 10.0 * k + lead * (1 + k % 2)} for k, name in enumerate(NAMES)},
-    }
-
-
-def _test_of(difference: float, p: float, p_runs: float | None = None, metric: str = "CIDEr-D") -> dict[str, Any]:
-    """What a comparison says of the LSTM, its first system, and the GRU."""
-    numbers = {"difference": difference, "low": difference - 1, "high": difference + 1}
-    over_pictures = {"p_bootstrap": p, "p_randomisation": p}
-    runs = [1, 1] if p_runs is None else [3, 3]
-    return {
-        "first": "LSTM",
-        "second": "GRU",
-        "metric": metric,
-        **numbers,
-        **over_pictures,
-        "runs": runs,
-        "p_runs": p_runs,
-    }
+from tests.captioning.results import NAMES, NASTY, REFERENCES, comparison, one_system
 
 
 @pytest.fixture
 def result() -> dict[str, Any]:
-    baseline = {"metrics": {"COCO": {"BLEU-1": 40.4, "CIDEr-D": 8.4}}, "note": NASTY}
-    return {
-        "title": f"LSTM and GRU {NASTY}",
-        "command": "captioning compare --data flickr8k",
-        "date": "2026-11-22",
-        "machine": {"cpu": "a processor", "cores": 2, "gpu": None, "environment": {}},
-        "seed": 7,
-        "recipe": {"model": {"width": 256, "tied": False, "cells": ["lstm", "gru"]}},
-        "dataset": {"name": "Flickr8k", "train": 6000, "validation": 1000, "test": 1000, "vocabulary": 1652},
-        "encoder": {"description": "Inception v3", "hash": "c0ffee"},
-        "systems": {"LSTM": _system("LSTM", 0.0), "GRU": _system("GRU", 0.5)},
-        "baselines": {"best constant caption": baseline},
-        "paper": {
-            "LSTM": {"loss": 3.3268, "BLEU": 0.01695, "ROUGE": 0.19144},
-            "GRU": {"loss": 3.225, "BLEU": 0.01569, "ROUGE": 0.17871},
-        },
-        "tests": [_test_of(-0.5, 0.0123), _test_of(0.3, 0.6, metric="BLEU-4")],
-        "protocols": {"COCO": "COCO's definitions", "sentence BLEU, smoothed": "a reading of the paper"},
-    }
+    return comparison()
 
 
 @pytest.fixture
@@ -161,7 +89,7 @@ def test_the_page_is_well_formed_self_contained_and_escaped(
     result: dict[str, Any], tmp_path: Path, picture_file: Callable[[str], Path | None]
 ) -> None:
     result["systems"]["GRU"]["decoders"]["beam 3"]["captions"]["p1.jpg"] = NASTY
-    result["systems"][NASTY] = _system("own", 0.1)
+    result["systems"][NASTY] = one_system("own", 0.1)
     result["recipe"][NASTY] = NASTY
     result["protocols"]["COCO"] = NASTY
     page = _page(result, tmp_path, picture_file)
@@ -220,13 +148,13 @@ def test_the_markdown_table_holds_the_numbers_with_the_best_in_bold(result: dict
 
 
 def test_names_with_bars_do_not_break_the_markdown_table(result: dict[str, Any]) -> None:
-    result["systems"]["a|b"] = _system("own", 0.1)
+    result["systems"]["a|b"] = one_system("own", 0.1)
     row = next(line for line in markdown_table(result).splitlines() if line.startswith(r"| a\|b, greedy"))
     assert len(re.findall(r"(?<!\\)\|", row)) == 5
 
 
 def test_the_terminal_shows_every_row(result: dict[str, Any]) -> None:
-    result["systems"]["[red]own[/red]"] = _system("own", 0.1)
+    result["systems"]["[red]own[/red]"] = one_system("own", 0.1)
     console = Console(width=140, record=True, quiet=False, file=open("/dev/null", "w"))  # noqa: SIM115
     with console.file:
         for table in terminal_table(result):
@@ -234,61 +162,6 @@ def test_the_terminal_shows_every_row(result: dict[str, Any]) -> None:
         text = console.export_text()
     for row in ("LSTM, greedy", "GRU, beam 3", "best constant caption", "LSTM, the paper", "[red]own[/red], greedy"):
         assert row in text
-
-
-def test_the_summary_follows_the_numbers(result: dict[str, Any]) -> None:
-    lead, chance, loss, cost = summary(result)
-    assert "the GRU is ahead on CIDEr-D (45.5 against 45.0) and BLEU-1 (60.5 against 60.0)" in lead
-    assert "the LSTM is ahead on BLEU-4 (18.0 against 17.5)" in lead
-    assert chance == conclusion(result)
-    assert "The GRU is 0.5 CIDEr-D ahead of the LSTM" in chance
-    assert "2.700 for the GRU and 3.200 for the LSTM" in loss
-    assert "The GRU has 25% fewer parameters in its cell than the LSTM and trained in 1.00 of its time" in cost
-    swapped = copy.deepcopy(result)
-    swapped["systems"] = {"LSTM": _system("LSTM", 0.5), "GRU": _system("GRU", 0.0)}
-    assert "the LSTM is ahead on CIDEr-D" in summary(swapped)[0]
-
-
-def test_what_the_tests_say_is_concluded(result: dict[str, Any]) -> None:
-    ahead = "The GRU is 0.5 CIDEr-D ahead of the LSTM (95 % of picture samples: -0.5 to 1.5; p = 0.012 by paired"
-    assert conclusion(result).startswith(ahead)
-    assert conclusion(result).endswith("one training run each says nothing of other runs.")
-    for p, p_runs, said in (
-        (0.2, None, "0.20 by randomisation): too close to call."),
-        (0.0001, 0.02, "over 3 training runs each, Welch's t-test): more than the choice of pictures or of training"),
-        (0.0001, 0.3, "too close to call, since training runs differ as much."),
-        (0.3, 0.0004, "p < 0.001 over 3"),
-        (0.3, 0.3, "too close to call, since samples of the pictures differ as much."),
-    ):
-        result["tests"] = [_test_of(-0.5, p, p_runs)]
-        assert said in conclusion(result)
-    result["tests"] = []
-    assert conclusion(result) == ""
-
-
-def test_tests_costs_and_deviations_stand_in_the_tables(result: dict[str, Any]) -> None:
-    result["seeds"], result["jobs"] = [0, 1, 2], 2
-    result["tests"] = [_test_of(-0.5, 0.0123, 0.04)]
-    result["further"] = {"METEOR": "not measured: no WordNet"}
-    for system in result["systems"].values():
-        system |= {"units": 256, "cell_flop": 933_888, "step_mib": 34.7}
-        block = system["decoders"]["beam 3"]
-        block["deviations"] = {"COCO": {"BLEU-1": 0.31, "BLEU-4": 0.2, "CIDEr-D": 0.94}}
-        block["further"] = {"METEOR": None, "distinct": 61.25, "words used": 512.0}
-    table = markdown_table(result)
-    assert "| LSTM against GRU, CIDEr-D | -0.5 | -1.5 to +0.5 | 0.012 | 0.012 | 0.040 |" in table
-    assert "45.0 ± 0.9" in table
-    assert "Mean ± standard deviation of 3 training runs." in table
-    assert "| LSTM, beam 3 | – | 61.2 | 512 |" in table
-    assert "METEOR: not measured: no WordNet" in table
-    assert "| 256 | 467,968 | 1,813,268 | 934 | 34.7 |" in table
-    assert "2 runs at a time, one thread each" in table
-    assert "(45.5 ± 0.9 against 45.0 ± 0.9)" in summary(result)[0]
-
-
-def test_equal_numbers_are_level_and_bold_nowhere(result: dict[str, Any]) -> None:
-    result["systems"] = {"LSTM": _system("LSTM", 0.0), "GRU": _system("GRU", 0.0)}
-    assert "the first two are level on CIDEr-D (45.0), BLEU-4 (18.0) and BLEU-1 (60.0)" in summary(result)[0]
 
 
 def test_one_system_alone_without_paper_baselines_or_scores(
@@ -310,7 +183,7 @@ def test_one_system_alone_without_paper_baselines_or_scores(
 def test_three_systems_and_unequal_epochs(
     result: dict[str, Any], tmp_path: Path, picture_file: Callable[[str], Path | None]
 ) -> None:
-    result["systems"]["RNN"] = _system("RNN", -0.5)
+    result["systems"]["RNN"] = one_system("RNN", -0.5)
     result["systems"]["RNN"]["epochs"] = result["systems"]["RNN"]["epochs"][:1]
     read = _Reader(_page(result, tmp_path, picture_file))
     assert "RNN sees a dog" in read.text

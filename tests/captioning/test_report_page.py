@@ -13,7 +13,7 @@ from PIL import Image
 
 from captioning.report import write_reports
 from captioning.report.details import details, script_data
-from tests.captioning.test_report import NAMES, NASTY, REFERENCES, _system, _test_of
+from tests.captioning.results import NAMES, NASTY, REFERENCES, one_system, paired_test
 
 GRID = np.zeros((8, 8))
 GRID[1, 6] = 0.75
@@ -31,7 +31,7 @@ def explained(result: dict[str, Any], name: str) -> None:
 
 @pytest.fixture
 def result() -> dict[str, Any]:
-    systems = {"LSTM": _system("LSTM", 0.0), "GRU": _system("GRU", 0.0)}
+    systems = {"LSTM": one_system("LSTM", 0.0), "GRU": one_system("GRU", 0.0)}
     for k, name in enumerate(NAMES):
         systems["LSTM"]["per_picture"][name] = {"CIDEr-D": 10.0 * k}
         systems["GRU"]["per_picture"][name] = {"CIDEr-D": 10.0 * k + (5 if k < 3 else -2)}
@@ -40,7 +40,7 @@ def result() -> dict[str, Any]:
     return {
         "title": "LSTM and GRU", "command": "", "date": "2026-11-24", "machine": {}, "seed": 0, "recipe": {},
         "dataset": {"name": "Flickr8k", "train": 6, "validation": 1, "test": 8, "vocabulary": 9},
-        "encoder": {"description": "", "hash": ""}, "systems": systems, "tests": [_test_of(-0.5, 0.01, None)],
+        "encoder": {"description": "", "hash": ""}, "systems": systems, "tests": [paired_test(-0.5, 0.01, None)],
     }  # fmt: skip
 
 
