@@ -50,6 +50,26 @@ def _test_row(test: dict[str, Any]) -> Row:
     return Row(f"{test['first']} against {test['second']}, {test['metric']}", cells, system=test["first"])
 
 
+def intervals_grid(result: Result) -> Grid | None:
+    """Between which values each of COCO's metrics lies for 95 % of samples of the pictures."""
+    blocks = {
+        (name, decoder): block["intervals"]
+        for name, system in systems(result).items()
+        for decoder, block in system["decoders"].items()
+        if "intervals" in block
+    }
+    if not blocks:
+        return None
+    names = list(dict.fromkeys(name for block in blocks.values() for name in block))
+    rows = [
+        Row(f"{system}, {decoder}", tuple(f"{block[n][0]:.1f} to {block[n][1]:.1f}" for n in names), system=system)
+        for (system, decoder), block in blocks.items()
+    ]
+    title = "95 % intervals over samples of the pictures"
+    notes = ("Percentile bootstrap: pictures drawn with replacement, BLEU's counts with them.",)
+    return Grid(title, tuple((title, name) for name in names), tuple(rows), notes)
+
+
 def further_grid(result: Result) -> Grid | None:
     """What captions are like: METEOR where it was measured, how different, how new, how long."""
     blocks = {

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from captioning.report.grid import Grid, Row, best_of
-from captioning.report.measures import cost_grid, further_grid, tests_grid
+from captioning.report.measures import cost_grid, further_grid, intervals_grid, tests_grid
 from captioning.report.numbers import (
     MISSING,
     Result,
@@ -20,7 +20,11 @@ def grids(result: Result) -> list[Grid]:
     """The tables of a result: COCO's metrics, the paper's beside ours, and what training cost."""
     scored = [_metrics_grid(result, name) for name in protocols(result) if is_coco(name)]
     paper = _paper_grid(result)
-    return [*scored, *filter(None, [further_grid(result), tests_grid(result), paper]), cost_grid(result)]
+    return [
+        *scored,
+        *filter(None, [intervals_grid(result), tests_grid(result), further_grid(result), paper]),
+        cost_grid(result),
+    ]
 
 
 def _metrics_grid(result: Result, protocol: str) -> Grid:

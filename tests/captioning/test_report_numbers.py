@@ -53,10 +53,12 @@ def test_tests_costs_and_deviations_stand_in_the_tables(result: dict[str, Any]) 
         system |= {"units": 256, "cell_flop": 933_888, "step_mib": 34.7}
         block = system["decoders"]["beam 3"]
         block["deviations"] = {"COCO": {"BLEU-1": 0.31, "BLEU-4": 0.2, "CIDEr-D": 0.94}}
+        block["intervals"] = {"BLEU-1": [58.25, 61.75], "CIDEr-D": [40.04, 50.06]}
         block["further"] = {"METEOR": None, "distinct": 61.25, "words used": 512.0}
     table = markdown_table(result)
     assert "| LSTM against GRU, CIDEr-D | -0.5 | -1.5 to +0.5 | 0.012 | 0.012 | 0.040 |" in table
     assert "45.0 ± 0.9" in table
+    assert "| LSTM, beam 3 | 58.2 to 61.8 | 40.0 to 50.1 |" in table
     assert "Mean ± standard deviation of 3 training runs." in table
     assert "| LSTM, beam 3 | – | 61.2 | 512 |" in table
     assert "METEOR: not measured: no WordNet" in table
