@@ -59,8 +59,10 @@ def read_explained() -> dict[tuple[str, ...], str]:
 
 def as_markdown(content: Mapping[str, Any]) -> str:
     """Return the tables of the result, and the survivors by file."""
+    tried = content["mutants"] - content["untried"]
+    rest = f"; {content['untried']:,} more were not tried" if content["untried"] else ""
     lines = [
-        f"{content['killed']:,} of {content['mutants']:,} mutants killed, {content['killed_percent']} %.",
+        f"{content['killed']:,} of {tried:,} mutants are killed, {content['killed_percent']} %{rest}.",
         "",
         "| file | mutants | killed | survived |",
         "|---|---:|---:|---:|",
