@@ -26,7 +26,8 @@ from rnncore.array import Array, array_module, by_columns, check_float, check_sh
 from rnncore.cells.base import Cell, Weights
 from rnncore.packing import Packing
 from rnncore.regularise import Regulariser
-from rnncore.trace import Now, Trace
+from rnncore.trace import Trace
+from rnncore.views import Now, Run
 
 # Below this many sequences, W x for all steps is one product whose columns are copied out; above, one product a
 # step writes straight to its place. At T = 34, D = 200, H = 256 on two cores they are 4 % apart at 24, equal at 32.
@@ -99,28 +100,48 @@ def forward(
         own(p, trace)
         return trace
 
-    small = packing.batch < _SMALL_BATCH
-    Wx = xp.matmul(trace.x, p["W"].T) if small else None
-    bias, rows, offsets = p["b"][:, None], trace.state_rows[packing.batch :], packing.offsets
-    running = (packing.batch, *packing.batch_sizes, 0)
+    rows, running = trace.state_rows[packing.batch :], (packing.batch, *packing.batch_sizes, 0)
+    inputs = _Inputs(p, trace)
     if not trace.kept:
         trace.end(-1, *running[:2])
-    for t, (now, b) in enumerate(zip(trace.now, packing.batch_sizes, strict=True)):
-        here, a = slice(offsets[t], offsets[t + 1]), now.a[:, :b]
-        if Wx is not None:
-            xp.add(Wx[here].T, bias, out=a)
-        else:
-            xp.matmul(p["W"], trace.x[here].T, out=a)
-            a += bias
-        now.a[:, b:] = 0
-        if noise is None:
-            cell.step(p, now)
-        else:
-            noise.step(cell, p, now, t)
-        rows[here] = now.next[0][:, :b].T
+    for run in trace.runs:
+        inputs.fill(run)
+        for t in run.steps:
+            if noise is None:
+                cell.step(p, trace.now[t])
+            else:
+                noise.step(cell, p, trace.now[t], t)
+        by_step(rows, run)[...] = run.output[:, :, : run.batch].transpose(0, 2, 1)
         if not trace.kept:
-            trace.end(t, b, running[t + 2])
+            trace.end(t, run.batch, running[t + 2])
     return trace
+
+
+class _Inputs:
+    """W x + b for the steps of a run at once; of a small batch W x for all steps, whose columns are copied out."""
+
+    def __init__(self, p: Weights, trace: Trace) -> None:
+        self.W, self.bias, self.trace = p["W"], p["b"][:, None], trace
+        self.all = trace.xp.matmul(trace.x, p["W"].T) if trace.packing.batch < _SMALL_BATCH else None
+
+    def fill(self, run: Run) -> None:
+        """Write them to where the cell expects them."""
+        xp, a = self.trace.xp, run.a
+        if a.shape[2] > run.batch:
+            a[:, :, run.batch :] = 0
+            a = a[:, :, : run.batch]
+        if self.all is not None:
+            xp.add(by_step(self.all, run).transpose(0, 2, 1), self.bias, out=a)
+        else:
+            xp.matmul(self.W, by_step(self.trace.x, run).transpose(0, 2, 1), out=a)
+            a += self.bias
+
+
+def by_step(rows: Array, run: Run) -> Array:
+    """Return the packed rows (N, ...) of a run step by step, (k, b, ...), a view."""
+    here = rows[run.rows]
+    view: Array = here.reshape(len(run.steps), run.batch, *here.shape[1:])
+    return view
 
 
 def backward(
@@ -158,22 +179,25 @@ def backward(
         return _gradients(cell, p, trace, last, grads, need_dx)
     dstate = tuple(xp.zeros((len(d), trace.initial_width), trace.dtype) for d in last)
     used, joined = _by_columns(p, len(trace.now)), 0
-    for t in reversed(range(len(trace.now))):
-        now, here, b = trace.now[t], slice(packing.offsets[t], packing.offsets[t + 1]), packing.batch_sizes[t]
-        joined = _join(dstate, last, joined, b)
-        running = tuple(d[:, : trace.widths[t]] for d in dstate)
-        if rows is not None:
-            dstate[0][:, :b] += rows[here].T
-        if reaching is not None:
-            kept = tuple(slabs[t] for slabs in reaching)
-            now = now._replace(reaching=kept)
-            for k, d in enumerate(running):
-                kept[k][...] = d
-        if noise is None:
-            cell.step_backward(used, now, running)
-        else:
-            noise.step_backward(cell, used, now, running, t)
-        da[:, here] = now.da[:, :b]
+    for run in reversed(trace.runs):
+        joined = _join(dstate, last, joined, run.batch)
+        running = tuple(d[:, : run.da.shape[2]] for d in dstate)
+        upstream = None if rows is None else by_step(rows, run).transpose(0, 2, 1)
+        dh_next = dstate[0][:, : run.batch]
+        for t in reversed(run.steps):
+            now = trace.now[t]
+            if upstream is not None:
+                dh_next += upstream[t - run.steps[0]]
+            if reaching is not None:
+                kept = tuple(slabs[t] for slabs in reaching)
+                now = now._replace(reaching=kept)
+                for k, d in enumerate(running):
+                    kept[k][...] = d
+            if noise is None:
+                cell.step_backward(used, now, running)
+            else:
+                noise.step_backward(cell, used, now, running, t)
+        by_step(da.T, run)[...] = run.da[:, :, : run.batch].transpose(0, 2, 1)
     _join(dstate, last, joined, packing.batch)
 
     return _gradients(cell, p, trace, dstate, grads, need_dx)

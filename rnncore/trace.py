@@ -9,65 +9,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from itertools import accumulate
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from rnncore.array import Array, Workspace
 from rnncore.packing import Packing
+from rnncore.views import RUN, Run, fast_width, runs_of, split
+from rnncore.views import Now as Now
 
 if TYPE_CHECKING:
     from rnncore.cells.base import Cell
     from rnncore.regularise import Noise
-
-
-class Now(NamedTuple):
-    """Views of one time step of a `Trace`, made once: what a cell reads and fills in place.
-
-    With G gates, P pre-activations and b running sequences (a few columns more for a `columnwise` cell: see
-    `rnncore.cells.base.Cell`); H rows each unless the cell's `sizes` says otherwise:
-
-    a       (G·H, b)  on entry W x_t + b; the cell leaves the activated gates there
-    gates   G views (H, b) of `a`, in the order of `Cell.gates`
-    prev    the states before this step, (H, b) each, in the order of `Cell.state`: read only
-    next    the states after it, (H, b) each: filled by `step`
-    saved   (H, b) each, in the order of `Cell.saved`: filled by `step`, read by `step_backward`
-    da      (P·H, b)  the gradients of the pre-activations: filled by `step_backward`
-    dgates  P views (H, b) of `da`, in the order of `Cell.preactivations`
-    scratch (G·H, b)  working memory, shared by all steps
-    xp      numpy or cupy
-    recalled          h before this step as recurrent products see it: `prev[0]`, times `mask` where there is one
-    mask    (H, b)    of recurrent dropout, only for a cell with `carries`; else None
-    reaching          where `reached` writes to; empty where the gradients of states are not asked for
-    """
-
-    a: Array
-    gates: tuple[Array, ...]
-    prev: tuple[Array, ...]
-    next: tuple[Array, ...]
-    saved: tuple[Array, ...]
-    da: Array
-    dgates: tuple[Array, ...]
-    scratch: Array
-    xp: ModuleType
-    recalled: Array
-    mask: Array | None = None
-    reaching: tuple[Array | None, ...] = ()
-
-    def masked(self, d: Array) -> Array:
-        """Turn the gradient of `recalled` in place into that of h before this step."""
-        if self.mask is not None:
-            d *= self.mask
-        return d
-
-    def reached(self, k: int, d: Array) -> None:
-        """Tell that `d` is the whole gradient of state k, when the step computes another state from it, as h from c.
-
-        `Trace.gradient` shows it. Without this call it would show what arrives from the next step alone.
-        """
-        kept = self.reaching[k] if self.reaching else None
-        if kept is not None:
-            kept[...] = d
 
 
 def sizes_of(cell: Cell, hidden: int) -> dict[str, int]:
@@ -108,6 +61,7 @@ class Trace:
     widths, initial_width : w_t of every step, and the columns of the initial slabs.
     x : (N, D) the input rows; of a batch without padding a view of the caller's array, needed until backward.
     now : a `Now` for every step: the views that the cell works on.
+    runs : the steps in the runs in which the engine takes them.
     state_rows : (B + N, H) the outputs as rows: the initial ones, then the packed ones.
     da : (P·H, N) after backward: the gradient of every pre-activation.
     """
@@ -125,6 +79,7 @@ class Trace:
         self.widths: tuple[int, ...] = ()
         self.initial_width = 0
         self.now: list[Now] = []
+        self.runs: list[Run] = []
         self._memory = Workspace(dtype, xp)
         self._has_gradients = False
         self._reaching: list[list[Array]] = []
@@ -150,25 +105,45 @@ class Trace:
         self._saved = [self.slabs(f"saved {name}", self.sizes[name]) for name in cell.saved]
         self._last = [self._memory.take(f"last {name}", packing.batch, self.sizes[name]) for name in cell.state]
         self.state_rows = self._memory.take("state rows", packing.batch + packing.rows, self.sizes[cell.state[0]])
-        scratch, da = self._memory.take("scratch", A * B), self._memory.take("da", P * B)
-        self.now = []
-        for t, b in enumerate(steps):
-            da_t = da[: P * b].reshape(P, b)
-            prev = tuple(slabs[t][:, :b] for slabs in self._states)
-            self.now.append(
-                Now(
-                    a=self._a[t],
-                    gates=_split(self._a[t], blocks),
-                    prev=prev,
-                    next=tuple(slabs[t + 1] for slabs in self._states),
-                    saved=tuple(slabs[t] for slabs in self._saved),
-                    da=da_t,
-                    dgates=_split(da_t, dblocks),
-                    scratch=scratch[: A * b].reshape(A, b),
-                    xp=self.xp,
-                    recalled=prev[0],
+        scratch = self._memory.take("scratch", A * B)
+        self.now, self.runs = [], []
+        runs = runs_of(packing.batch_sizes, RUN // A if keep else 1)
+        self._memory.take("da", P * max((len(run) * steps[run[0]] for run in runs), default=0))
+        for run in runs:
+            self.runs.append(self._run(run, A, P))
+            for t, da in zip(run, self.runs[-1].da, strict=True):
+                w = steps[t]
+                prev = tuple(slabs[t][:, :w] for slabs in self._states)
+                self.now.append(
+                    Now(
+                        a=self._a[t],
+                        gates=split(self._a[t], blocks),
+                        prev=prev,
+                        next=tuple(slabs[t + 1] for slabs in self._states),
+                        saved=tuple(slabs[t] for slabs in self._saved),
+                        da=da,
+                        dgates=split(da, dblocks),
+                        scratch=scratch[: A * w].reshape(A, w),
+                        xp=self.xp,
+                        recalled=prev[0],
+                    )
                 )
-            )
+
+    def _run(self, steps: range, A: int, P: int) -> Run:
+        """Return the views of a run of steps, which lie on end in memory, a slab after a slab."""
+        first, k = steps[0], len(steps)
+        b, w = self.packing.batch_sizes[first], self.widths[first]
+        rows = slice(self.packing.offsets[first], self.packing.offsets[steps[-1] + 1])
+        da = self._memory.take("da", k * P * w).reshape(k, P, w)
+        if k == 1:
+            return Run(steps, rows, b, self._a[first][None], self._states[0][first + 1][None], da)
+        before, h = sum(self.widths[:first]), self.cell.state[0]
+        a = self._on_end("a", A, before, k, w)
+        return Run(steps, rows, b, a, self._on_end(f"state {h}", self.sizes[h], self.initial_width + before, k, w), da)
+
+    def _on_end(self, name: str, rows: int, before: int, k: int, w: int) -> Array:
+        """Return k slabs of the buffer `name`, after `before` columns of it, as one view (k, rows, w)."""
+        return self._memory.take(name, rows * (before + k * w))[rows * before :].reshape(k, rows, w)
 
     def slabs(self, name: str, rows: int, columns: tuple[int, ...] | None = None) -> list[Array]:
         """Return the buffer `name` as slabs (rows, w), one for each of `columns`, w_t of every step when None."""
@@ -301,7 +276,7 @@ class Trace:
             known = dict.fromkeys((*self.cell.preactivations, *self.cell.state))
             raise KeyError(f"no gradient of {name!r}; there are {', '.join(known)}")
         names = self.cell.preactivations
-        block = _split(self.da, [self.sizes[n] for n in names])[names.index(name)]
+        block = split(self.da, [self.sizes[n] for n in names])[names.index(name)]
         return self.packing.unpack(block.T.copy())
 
     def gradient_buffer(self) -> Array:
@@ -315,20 +290,3 @@ class Trace:
         """Return slabs (H, b_t) for the gradient of every state at every step, about to be filled by the engine."""
         self._reaching = [self.slabs(f"reaching {name}", self.sizes[name]) for name in self.cell.state]
         return self._reaching
-
-
-def fast_width(columns: int) -> int:
-    """Return the number of columns, `columns` or a few more, at which a product with as many is fastest.
-
-    OpenBLAS computes blocks of columns and falls back to slower code for what is left over: (1024, 256) by 15 columns
-    takes twice as long as by 16 (AVX-512).
-    """
-    if columns < 3:
-        return columns
-    return 4 if columns < 5 else -(-columns // 8) * 8
-
-
-def _split(a: Array, sizes: list[int]) -> tuple[Array, ...]:
-    """Return row blocks of `a` as views."""
-    ends = list(accumulate(sizes))
-    return tuple(a[end - size : end] for size, end in zip(sizes, ends, strict=True))

@@ -281,7 +281,7 @@ class Products:
         monkeypatch.setattr(np, "matmul", self)
 
     def __call__(self, a: Any, b: Any, **out: Any) -> Any:
-        self.count += a.size * b.shape[1] if b.ndim == 2 else 0
+        self.count += a.size * b.size // b.shape[-2] if b.ndim > 1 else 0  # b may be a stack of matrices
         return self._matmul(a, b, **out)
 
 

@@ -1,0 +1,114 @@
+"""What a cell and the engine see of a `Trace`'s memory: one step, or a run of steps, as views made once."""
+
+from __future__ import annotations
+
+from itertools import accumulate, groupby
+from types import ModuleType
+from typing import NamedTuple
+
+from rnncore.array import Array
+
+#: Numbers of a pre-activation in a run of steps: it, its gradient and the scratch stay in the second cache together.
+RUN = 1 << 15
+
+
+class Now(NamedTuple):
+    """Views of one time step of a `Trace`, made once: what a cell reads and fills in place.
+
+    With G gates, P pre-activations and b running sequences (a few columns more for a `columnwise` cell: see
+    `rnncore.cells.base.Cell`); H rows each unless the cell's `sizes` says otherwise:
+
+    a       (G·H, b)  on entry W x_t + b; the cell leaves the activated gates there
+    gates   G views (H, b) of `a`, in the order of `Cell.gates`
+    prev    the states before this step, (H, b) each, in the order of `Cell.state`: read only
+    next    the states after it, (H, b) each: filled by `step`
+    saved   (H, b) each, in the order of `Cell.saved`: filled by `step`, read by `step_backward`
+    da      (P·H, b)  the gradients of the pre-activations: filled by `step_backward`
+    dgates  P views (H, b) of `da`, in the order of `Cell.preactivations`
+    scratch (G·H, b)  working memory, shared by all steps
+    xp      numpy or cupy
+    recalled          h before this step as recurrent products see it: `prev[0]`, times `mask` where there is one
+    mask    (H, b)    of recurrent dropout, only for a cell with `carries`; else None
+    reaching          where `reached` writes to; empty where the gradients of states are not asked for
+    """
+
+    a: Array
+    gates: tuple[Array, ...]
+    prev: tuple[Array, ...]
+    next: tuple[Array, ...]
+    saved: tuple[Array, ...]
+    da: Array
+    dgates: tuple[Array, ...]
+    scratch: Array
+    xp: ModuleType
+    recalled: Array
+    mask: Array | None = None
+    reaching: tuple[Array | None, ...] = ()
+
+    def masked(self, d: Array) -> Array:
+        """Turn the gradient of `recalled` in place into that of h before this step."""
+        if self.mask is not None:
+            d *= self.mask
+        return d
+
+    def reached(self, k: int, d: Array) -> None:
+        """Tell that `d` is the whole gradient of state k, when the step computes another state from it, as h from c.
+
+        `Trace.gradient` shows it. Without this call it would show what arrives from the next step alone.
+        """
+        kept = self.reaching[k] if self.reaching else None
+        if kept is not None:
+            kept[...] = d
+
+
+class Run(NamedTuple):
+    """Steps on end with equally many sequences, few enough to stay in the cache: what is no recurrence is done at once.
+
+    For k steps of b sequences in w columns:
+
+    steps   which they are
+    rows    where their k·b packed rows lie
+    batch   b
+    a       (k, G·H, w)  `now.a` of all of them
+    output  (k, H, w)  `now.next[0]` of all of them
+    da      (k, P·H, w)  `now.da` of all of them
+    """
+
+    steps: range
+    rows: slice
+    batch: int
+    a: Array
+    output: Array
+    da: Array
+
+
+def runs_of(batch_sizes: tuple[int, ...], most: int) -> list[range]:
+    """Return the steps in runs of equal batch size; a run has at most `most` pre-activations, and at least one step.
+
+    >>> runs_of((4, 4, 4, 2, 2), most=8)
+    [range(0, 2), range(2, 3), range(3, 5)]
+    """
+    runs, first = [], 0
+    for b, group in groupby(batch_sizes):
+        stop = first + len(list(group))
+        length = max(1, most // b)
+        runs += [range(t, min(t + length, stop)) for t in range(first, stop, length)]
+        first = stop
+    return runs
+
+
+def fast_width(columns: int) -> int:
+    """Return the number of columns, `columns` or a few more, at which a product with as many is fastest.
+
+    OpenBLAS computes blocks of columns and falls back to slower code for what is left over: (1024, 256) by 15 columns
+    takes twice as long as by 16 (AVX-512).
+    """
+    if columns < 3:
+        return columns
+    return 4 if columns < 5 else -(-columns // 8) * 8
+
+
+def split(a: Array, sizes: list[int]) -> tuple[Array, ...]:
+    """Return row blocks of `a` as views."""
+    ends = list(accumulate(sizes))
+    return tuple(a[end - size : end] for size, end in zip(sizes, ends, strict=True))
