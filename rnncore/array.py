@@ -111,7 +111,7 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
 
     This form has no exponential that could overflow, and tanh is a vectorised loop in both array libraries.
     """
-    xp = array_module(x)
+    xp = np if type(x) is np.ndarray else array_module(x)  # in every step of every cell, so no call is idle
     out = xp.multiply(x, 0.5, out=out)
     xp.tanh(out, out=out)
     out *= 0.5

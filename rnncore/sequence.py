@@ -111,7 +111,7 @@ def forward(
                 cell.step(p, trace.now[t])
             else:
                 noise.step(cell, p, trace.now[t], t)
-        by_step(rows, run)[...] = run.output[:, :, : run.batch].transpose(0, 2, 1)
+        by_step(rows, run)[...] = run.output[:, :, : run.batch].swapaxes(1, 2)
         if not trace.kept:
             trace.end(t, run.batch, running[t + 2])
     return trace
@@ -131,9 +131,9 @@ class _Inputs:
             a[:, :, run.batch :] = 0
             a = a[:, :, : run.batch]
         if self.all is not None:
-            xp.add(by_step(self.all, run).transpose(0, 2, 1), self.bias, out=a)
+            xp.add(by_step(self.all, run).swapaxes(1, 2), self.bias, out=a)
         else:
-            xp.matmul(self.W, by_step(self.trace.x, run).transpose(0, 2, 1), out=a)
+            xp.matmul(self.W, by_step(self.trace.x, run).swapaxes(1, 2), out=a)
             a += self.bias
 
 
@@ -182,7 +182,7 @@ def backward(
     for run in reversed(trace.runs):
         joined = _join(dstate, last, joined, run.batch)
         running = tuple(d[:, : run.da.shape[2]] for d in dstate)
-        upstream = None if rows is None else by_step(rows, run).transpose(0, 2, 1)
+        upstream = None if rows is None else by_step(rows, run).swapaxes(1, 2)
         dh_next = dstate[0][:, : run.batch]
         for t in reversed(run.steps):
             now = trace.now[t]
@@ -197,7 +197,7 @@ def backward(
                 cell.step_backward(used, now, running)
             else:
                 noise.step_backward(cell, used, now, running, t)
-        by_step(da.T, run)[...] = run.da[:, :, : run.batch].transpose(0, 2, 1)
+        by_step(da.T, run)[...] = run.da[:, :, : run.batch].swapaxes(1, 2)
     _join(dstate, last, joined, packing.batch)
 
     return _gradients(cell, p, trace, dstate, grads, need_dx)

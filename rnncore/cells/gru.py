@@ -51,11 +51,11 @@ class GRU:
         r, z, n = now.gates
         two = 2 * len(h)
         Uh = xp.matmul(p["U"], now.recalled, out=now.scratch)
-        Uh += p["b_U"][:, None]
-        rz = now.a[:two]
-        rz += Uh[:two]
+        xp.add(Uh[two:], p["b_U"][two:, None], out=q)
+        rz, Uh_rz = now.a[:two], Uh[:two]
+        Uh_rz += p["b_U"][:two, None]
+        rz += Uh_rz
         sigmoid(rz, out=rz)
-        q[...] = Uh[two:]
 
         n += xp.multiply(r, q, out=h_next)  # h_next is free until n_t is known
         xp.tanh(n, out=n)
