@@ -27,7 +27,7 @@ def training(problem: Problem) -> Competitor:
 def forward(problem: Problem) -> Competitor:
     """Forward alone; returns the output."""
     layer, x = problem.layer, problem.x
-    layer.training = False
+    layer.training = layer.keeps_trace = False
     return Competitor(lambda: layer(x)[:1])
 
 

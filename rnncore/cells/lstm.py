@@ -77,8 +77,9 @@ class LSTM:
         i, f, o, g = now.gates
         di, df, do, dg = now.dgates
         work = now.scratch[: len(dh)]
-        xp.multiply(now.next[0], tanh_c, out=work)
-        xp.subtract(o, work, out=work)  # o (1 - tanh²) = o - h tanh
+        xp.multiply(tanh_c, tanh_c, out=work)
+        xp.subtract(1, work, out=work)
+        work *= o
         work *= dh
         dc += work
         now.reached(1, dc)

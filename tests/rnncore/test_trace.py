@@ -1,5 +1,7 @@
 """What a pass leaves behind: by name, by row, as views or copies, in memory that is used again."""
 
+import gc
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -208,3 +210,40 @@ def test_gradients_are_those_of_the_last_forward_pass_only() -> None:
         backward(trace.cell, case.p, trace, case.dh)
         assert trace.gradient("hidden").any()
         forward(trace.cell, case.p, case.x, trace=trace)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU"])
+def test_memory_does_not_grow_over_many_steps(name: str) -> None:
+    """Batches of all lengths that occur have been seen after a few hundred; a thousand more take nothing."""
+    random, cell = np.random.default_rng(0), problem(name, 1, 1, 4, 8).cell
+    p = problem(name, 1, 1, 4, 8).p
+    grads, trace = p.like(), None
+
+    def train(batches: int) -> None:
+        nonlocal trace
+        for _ in range(batches):
+            packing = Packing(random.integers(1, 9, 6), 8)
+            x, dh = random.normal(size=(packing.rows, 4)), random.normal(size=(packing.rows, 8))
+            trace = forward(cell, p, x, None, packing, trace)
+            backward(cell, p, trace, dh, grads={**grads})
+
+    tracemalloc.start()
+    try:
+        train(500)
+        gc.collect()
+        before = tracemalloc.get_traced_memory()[0]
+        train(1000)
+        gc.collect()
+        after = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert after - before < 20_000  # a Trace of these sizes is 100 KB; 20 bytes a step would show
+
+
+def test_a_trace_holds_every_number_once() -> None:
+    """Buffers of a training step, in numbers a row and unit: 4 gates, h and c and tanh c, h as rows, 4 gradients."""
+    T, B, H = 100, 16, 64
+    case = problem("LSTM", T, B, 5, H)
+    trace, _ = case.run()
+    held = sum(buffer.size for buffer in trace._memory._buffers.values()) / (T * B * H)
+    assert 12 <= held < 12 * 1.15
