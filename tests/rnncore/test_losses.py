@@ -124,6 +124,12 @@ def test_log_softmax_is_its_definition() -> None:
     np.testing.assert_allclose(log_softmax(z), np.log(np.exp(z) / np.exp(z).sum(1, keepdims=True)), atol=1e-13)
 
 
+def test_the_loss_is_a_number_of_python() -> None:
+    for dtype in (np.float32, np.float64):
+        z, targets, weights = problem(4, 5)
+        assert type(softmax_cross_entropy(z.astype(dtype), targets, weights.astype(dtype)).loss) is float
+
+
 @pytest.mark.parametrize("wrong", [np.zeros((2, 3), np.float16), np.zeros((2, 3), int), np.zeros(3, np.float32)])
 def test_log_softmax_refuses_what_it_does_not_take(wrong: Any) -> None:
     with pytest.raises((TypeError, ValueError), match="logits: expected"):

@@ -120,6 +120,47 @@ def test_small_moments_are_kept_and_may_underflow_in_silence() -> None:
     np.testing.assert_allclose(optimiser.state_dict()["gradient_sum"], 1e-24, rtol=2e-3)
 
 
+@pytest.mark.parametrize("block", [2, 1 << 15])
+def test_what_is_under_1e8_times_the_least_is_flushed_every_so_many_steps(
+    block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(optim, "BLOCK", block)
+    least = np.float32(1e8 * float(np.finfo(np.float32).tiny))
+    under, over = np.nextafter(least, np.float32(0)), np.float32(1.5) * least
+    velocity = np.array([under, least, over, -under, -least, 1e-33, 1.0], np.float32)
+    optimiser = SGD(np.zeros(7, np.float32), 0.1)
+    for steps, kept in (
+        (optim.FLUSH_EVERY - 2, velocity),
+        (optim.FLUSH_EVERY - 1, velocity * (abs(velocity) >= least)),
+    ):
+        optimiser.load_state_dict({"steps": steps, "learning_rate": 0.1, "velocity": velocity})
+        optimiser.momentum = 1.0  # so that nothing changes the velocity but the flush
+        optimiser.step(np.zeros(7, np.float32))
+        np.testing.assert_array_equal(optimiser.state_dict()["velocity"], kept)
+
+
+def test_a_rate_of_zero_moves_nothing_and_an_optimiser_needs_an_update() -> None:
+    p = start()
+    before = p.flat.copy()
+    Adam(p, 0.0).step(np.ones(p.size))
+    np.testing.assert_array_equal(p.flat, before)
+    with pytest.raises(NotImplementedError):
+        Optimiser(p, 0.1).step(np.ones(p.size))
+
+
+def test_the_defaults_are_those_that_the_papers_and_pytorch_have() -> None:
+    grads = gradients(5, 17)
+    pairs: list[tuple[Any, Any]] = [
+        (Adam, lambda p: Adam(p, 1e-3, 0.9, 0.999, 1e-8)),
+        (AdamW, lambda p: AdamW(p, 1e-3, 1e-2, ["W"], beta1=0.9, beta2=0.999, epsilon=1e-8)),
+        (lambda p: SGD(p, 0.1), lambda p: SGD(p, 0.1, momentum=0.0)),
+        (lambda p: SGD(p, 0.1, 0.9), lambda p: SGD(p, 0.1, momentum=0.9, nesterov=False)),
+    ]
+    for default, written in pairs:
+        p, q = start(), start()
+        np.testing.assert_array_equal(run(default(p), grads), run(written(q), grads))
+
+
 def test_flushing_changes_no_parameter_in_float64() -> None:
     p = start()
     grads = np.zeros((1500, p.size))
@@ -227,8 +268,14 @@ def test_what_does_not_fit_is_refused() -> None:
     for rate in (-1.0, math.nan, math.inf):
         with pytest.raises(ValueError, match="learning_rate must be at least 0"):
             Adam(p, rate)
-    with pytest.raises(ValueError, match="expected beta1, beta2"):
-        Adam(p, beta1=1.0)
+    for wrong in ({"beta1": 1.0}, {"beta2": 1.0}, {"beta1": -0.1}, {"beta2": -0.1}, {"epsilon": 0.0}):
+        with pytest.raises(ValueError, match="expected beta1, beta2"):
+            Adam(p, **wrong)
+    for integers in (np.zeros(3, int), [0.0]):
+        with pytest.raises(TypeError, match="params: expected an array of float32 or float64"):
+            Adam(integers)
+        with pytest.raises(TypeError, match="grads: expected an array of float32 or float64"):
+            clip_global_norm(integers, 1.0)
     with pytest.raises(ValueError, match=r"momentum must be in \[0, 1\)"):
         SGD(p, 0.1, momentum=1.0)
     with pytest.raises(ValueError, match=r"params: expected the shape \(size\), got \(3, 4\)"):
