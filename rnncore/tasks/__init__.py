@@ -16,6 +16,7 @@ True
 `python -m rnncore.tasks` lists them; `python -m rnncore.tasks study adding` trains cells on one and compares them.
 """
 
+from importlib import import_module
 from typing import Any
 
 from rnncore.tasks.adding import Adding
@@ -32,16 +33,23 @@ TASKS: dict[str, type[Task]] = {kind.name: kind for kind in (Adding, CopyMemory,
 
 
 def make_task(name: str, **settings: Any) -> Task:
-    """Return a task by its name, with some of its fields set, as numbers or as text.
+    """Return a task by its name, or your own as `module:Class`, with some of its fields set, as numbers or as text.
 
     Raises
     ------
     ValueError
         If there is no such task or no such field, or a value does not suit it.
     """
-    if name not in TASKS:
-        raise ValueError(f"no task {name!r}; there are {', '.join(TASKS)}")
-    return TASKS[name].of(settings)
+    if name in TASKS:
+        return TASKS[name].of(settings)
+    module, colon, attribute = name.partition(":")
+    if not colon:
+        raise ValueError(f"no task {name!r}; there are {', '.join(TASKS)}, or write module:Class for one of your own")
+    try:
+        task: Task = getattr(import_module(module), attribute).of(settings)
+    except (ImportError, AttributeError) as error:
+        raise ValueError(f"the task {name!r} cannot be loaded: {error}") from error
+    return task
 
 
 __all__ = [

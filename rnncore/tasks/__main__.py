@@ -33,7 +33,7 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Name = Annotated[str, typer.Argument(metavar="TASK", help=f"{', '.join(TASKS)}.")]
+Name = Annotated[str, typer.Argument(metavar="TASK", help=f"{', '.join(TASKS)}, or module:Class.")]
 Chosen = Annotated[list[str], typer.Option("--set", help="A setting of the task, as length=100; may be repeated.")]
 
 

@@ -95,7 +95,9 @@ class Task:
 
     def settings(self) -> dict[str, Any]:
         """Return name and fields as plain values; `rnncore.tasks.make_task` makes the task again."""
-        return {"name": self.name, **asdict(self)}
+        kind = type(self)
+        own = not kind.__module__.startswith("rnncore.tasks.")
+        return {"name": f"{kind.__module__}:{kind.__qualname__}" if own else self.name, **asdict(self)}
 
     @classmethod
     def of(cls, settings: Mapping[str, Any]) -> Task:

@@ -282,7 +282,11 @@ def test_parameters_that_no_size_has_are_refused() -> None:
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: make_task("adds"), r"no task 'adds'; there are adding, copy, order, parity, reber, text"),
+        (
+            lambda: make_task("adds"),
+            r"no task 'adds'; there are adding, copy, .*, or write module:Class",
+        ),
+        (lambda: make_task("nowhere:Latch"), r"'nowhere:Latch' cannot be loaded: No module named 'nowhere'"),
         (lambda: make_task("adding", size=3), r"adding has no setting 'size'; there are length=50"),
         (lambda: make_task("adding", length="many"), r"adding: length must be a whole number, got 'many'"),
         (lambda: make_task("adding", length=2.5), r"length must be a whole number"),

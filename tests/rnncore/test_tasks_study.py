@@ -155,6 +155,45 @@ def test_the_command_from_end_to_end(
     assert (tmp_path / "b.md").read_text() == (tmp_path / "runs/a/result.md").read_text()
 
 
+LATCH = '''
+from dataclasses import dataclass
+import numpy as np
+from rnncore.tasks import Baseline, Batch, Task
+
+@dataclass(frozen=True)
+class Latch(Task):
+    """Keep the first sign."""
+    length: int = 5
+    name, source, input_size, output_size = "latch", "nobody", 1, 2
+
+    def baseline(self):
+        return Baseline(0.6931, 0.5, "both alike")
+
+    def batch(self, rng, size):
+        first = rng.integers(0, 2, size)
+        x = np.zeros((self.length, size, 1), np.float32)
+        x[0, :, 0] = 2 * first - 1
+        return Batch(x, first)
+'''
+
+
+def test_a_task_of_ones_own_is_studied_like_ours(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mytask.py").write_text(LATCH)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    line = ["study", "mytask:Latch", *TINY[1:3], "--hidden", "6", "--steps", "400", "--every", "50", "--seeds", "1"]
+    code, out, err = command(capsys, monkeypatch, *line, "--cells", "GRU", "--equal", "units", "--run", "runs")
+    assert code == 0, err
+    result = json.loads((tmp_path / "runs/result.json").read_text())
+    assert result["task"]["name"] == "mytask:Latch"
+    assert result["task"]["length"] == 10
+    assert result["entries"][0]["seeds"][0]["solved_at"] is not None
+    assert "nobody" in out
+
+
 def test_tasks_are_listed_and_shown(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     code, out, _ = command(capsys, monkeypatch, "list")
     assert code == 0
