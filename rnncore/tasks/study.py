@@ -11,7 +11,7 @@ from typing import Any
 from rnncore.machine import command_line, describe_machine
 from rnncore.tasks.base import Task
 from rnncore.tasks.network import hidden_for, parameters_of
-from rnncore.tasks.training import Run, Settings, make_cell, takes_forget_bias
+from rnncore.tasks.training import Settings, Trial, make_cell, takes_forget_bias
 
 #: The vanilla LSTM and its variants, of K. Greff et al., LSTM: A search space odyssey (2017).
 GREFF = ("LSTM-peephole", "CIFG", *(f"Greff-{name}" for name in ("NIG", "NFG", "NOG", "NIAF", "NOAF", "NP", "FGR")))
@@ -41,7 +41,7 @@ class Study:
         neural networks on sequence modeling, 2014, section 4.2).
     seeds : how many, 0, 1, ...: of first values and data.
     forget_biases : each cell that has a forget gate is trained with each of them; with its own when empty.
-    start : of the cells' parameters, see `rnncore.tasks.training.Run`.
+    start : of the cells' parameters, see `rnncore.tasks.training.Trial`.
 
     Raises
     ------
@@ -87,16 +87,16 @@ class Study:
     def _biases(self, name: str) -> Sequence[float | None]:
         return self.forget_biases if self.forget_biases and takes_forget_bias(name) else (None,)
 
-    def runs(self) -> list[Run]:
+    def runs(self) -> list[Trial]:
         """Return every run, seed by seed, so that each line has one before any has two."""
         entries = self.entries()
         return [self._run(entry, seed) for seed in range(self.seeds) for entry in entries]
 
-    def _run(self, entry: Entry, seed: int) -> Run:
-        return Run(self.task, entry.cell, entry.hidden, seed, self.settings, entry.forget_bias, self.start)
+    def _run(self, entry: Entry, seed: int) -> Trial:
+        return Trial(self.task, entry.cell, entry.hidden, seed, self.settings, entry.forget_bias, self.start)
 
     def result(self, records: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-        """Return everything about the study as plain values, from what its runs left, by `Run.name`."""
+        """Return everything about the study as plain values, from what its runs left, by `Trial.name`."""
         task, baseline = self.task, self.task.baseline()
         entries = []
         for entry in self.entries():

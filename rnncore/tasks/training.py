@@ -60,7 +60,7 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Run:
+class Trial:
     r"""All that decides a run.
 
     cell : a name in `rnncore.cells.CELLS`, or `module:Class`. forget_bias : its own first value when None.
@@ -93,7 +93,7 @@ class Run:
         return {"task": self.task.settings(), **own, "settings": asdict(self.settings)}
 
     @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Run:
+    def of(cls, values: Mapping[str, Any]) -> Trial:
         """Return the run of plain values."""
         from rnncore.tasks import make_task
 
@@ -154,7 +154,7 @@ class Training:
         new sequences; `seconds` of processor time since the start.
     """
 
-    def __init__(self, run: Run, checkpoint: Path | None = None) -> None:
+    def __init__(self, run: Trial, checkpoint: Path | None = None) -> None:
         self.run, self.checkpoint = run, checkpoint
         cell = make_cell(run.cell, run.forget_bias)
         starts = uniform_starts(cell, run.hidden) if run.start == "uniform" else None

@@ -15,10 +15,10 @@ from typing import Any
 
 from rnncore.interop.files import write_whole
 from rnncore.processes import Job, Processes, Watch, told_to_the_parent
-from rnncore.tasks.training import Run, Training
+from rnncore.tasks.training import Training, Trial
 
 
-def load_record(folder: Path, run: Run) -> dict[str, Any] | None:
+def load_record(folder: Path, run: Trial) -> dict[str, Any] | None:
     """Return what a finished run left in a folder, None if it is not finished.
 
     Raises
@@ -36,7 +36,7 @@ def load_record(folder: Path, run: Run) -> dict[str, Any] | None:
     return record
 
 
-def carry_out(run: Run, folder: Path, report: Callable[[int], None] | None = None) -> None:
+def carry_out(run: Trial, folder: Path, report: Callable[[int], None] | None = None) -> None:
     """Train a run in this process, from where it was left in the folder, and leave its result there."""
     checkpoint = folder / f"{run.name}.safetensors"
     record = Training(run, checkpoint).finish(report)
@@ -44,8 +44,8 @@ def carry_out(run: Run, folder: Path, report: Callable[[int], None] | None = Non
     checkpoint.unlink(missing_ok=True)
 
 
-def finish(runs: Sequence[Run], folder: Path, jobs: int, watch: Watch | None = None) -> dict[str, dict[str, Any]]:
-    """Carry out those runs that are not finished, `jobs` at a time, and return what all left, by `Run.name`.
+def finish(runs: Sequence[Trial], folder: Path, jobs: int, watch: Watch | None = None) -> dict[str, dict[str, Any]]:
+    """Carry out those runs that are not finished, `jobs` at a time, and return what all left, by `Trial.name`.
 
     Raises
     ------
@@ -59,7 +59,7 @@ def finish(runs: Sequence[Run], folder: Path, jobs: int, watch: Watch | None = N
     return {run.name: load_record(folder, run) or {} for run in runs}
 
 
-def job_of(run: Run, folder: Path) -> Job:
+def job_of(run: Trial, folder: Path) -> Job:
     """Return the process that carries out a run."""
     label = f"{run.label}, {run.hidden} units, seed {run.seed}"
     return Job(label, "rnncore.tasks.workers", (str(folder),), json.dumps(run.to_dict()))
@@ -67,7 +67,7 @@ def job_of(run: Run, folder: Path) -> Job:
 
 def main() -> None:
     """Carry out the run whose plain values stand on stdin."""
-    folder, run = Path(sys.argv[1]), Run.of(json.loads(sys.stdin.read()))
+    folder, run = Path(sys.argv[1]), Trial.of(json.loads(sys.stdin.read()))
     with told_to_the_parent() as tell:
         carry_out(run, folder, lambda step: tell(step, run.settings.steps))
 

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 
 from rnncore.tasks import Adding, Reber, TemporalOrder, training, workers
-from rnncore.tasks.training import Run, Settings, Training, make_cell, takes_forget_bias, uniform_starts
+from rnncore.tasks.training import Settings, Training, Trial, make_cell, takes_forget_bias, uniform_starts
 from rnncore.tasks.workers import carry_out, finish, load_record
 
 ROOT = Path(__file__).resolve().parents[2]
 QUICK = Settings(steps=60, batch=8, learning_rate=5e-3, every=20, held_out=50)
-RUN = Run(TemporalOrder(length=12), "GRU", 6, 1, QUICK)
+RUN = Trial(TemporalOrder(length=12), "GRU", 6, 1, QUICK)
 
 
 def untimed(record: dict[str, Any]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def test_names_tell_runs_apart() -> None:
     names = [RUN.name, *(run.name for run in others)]
     assert len(set(names)) == len(names)
     assert RUN.name.startswith("order-GRU-6-seed-1-")
-    assert all(Run.of(json.loads(json.dumps(run.to_dict()))) == run for run in (RUN, *others))
+    assert all(Trial.of(json.loads(json.dumps(run.to_dict()))) == run for run in (RUN, *others))
 
 
 def test_first_values_are_those_that_were_asked_for() -> None:
@@ -155,7 +155,7 @@ def test_a_checkpoint_of_another_run_is_refused(tmp_path: Path) -> None:
         Training(RUN, tmp_path / "c")
 
 
-def start_worker(run: Run, folder: Path) -> subprocess.Popen[str]:
+def start_worker(run: Trial, folder: Path) -> subprocess.Popen[str]:
     """The process that a study starts for a run."""
     folder.mkdir(exist_ok=True)
     process = subprocess.Popen(
