@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from types import ModuleType
 from typing import NamedTuple
 
 from captioning.network import States, Steps
-from rnncore.array import Array
+from rnncore.array import Array, array_module
 from rnncore.packing import Packing
 
 
@@ -22,6 +23,11 @@ class Pictures:
 
     def __len__(self) -> int:
         return len(self.vectors)
+
+    @property
+    def xp(self) -> ModuleType:
+        """numpy or cupy."""
+        return array_module(self.vectors)
 
     def __getitem__(self, rows: slice | Array) -> Pictures:
         """Return some of the pictures, which may repeat."""

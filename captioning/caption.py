@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from captioning.checkpoint import Checkpoint
-from captioning.decode import beam_search
+from captioning.decode import decode
 from captioning.errors import CaptioningError
 from encoders import Encoder, EncoderError, PictureError, find_pictures, load_spec
 
@@ -74,5 +74,5 @@ def caption_files(
         except PictureError as error:
             yield Captioned(path, error=str(error))
             continue
-        (found,) = beam_search(model, model.prepare(made["features"], made.get("grid")), vocabulary, decoding)
+        (found,) = decode(model, model.prepare(made["features"], made.get("grid")), vocabulary, decoding)
         yield Captioned(path, tuple((vocabulary.decode(h.words), h.log_probability) for h in found))

@@ -111,6 +111,9 @@ def train(
     settings: Settings = [],  # noqa: B006
     glove: Glove = None,
     resume: Resume = False,
+    start: Annotated[
+        Path | None, typer.Option("--from", help="Begin with the weights of this checkpoint, or of this run's folder.")
+    ] = None,
     device: Device = "cpu",
     quiet: Quiet = False,
 ) -> None:
@@ -119,11 +122,13 @@ def train(
     Example: captioning train --data Flickr8k/ --features features/ --recipe default --run runs/gru
     """
     from captioning.commands import load_all, print_start
+    from captioning.ensemble import open_checkpoint
     from captioning.terminal import out, training_bar
     from captioning.train import Trainer
 
     chosen, dataset, rows = load_all(recipe, settings, data, features)
-    trainer = Trainer(chosen, dataset, rows, run, glove, resume, device)
+    first = None if start is None else open_checkpoint(start)
+    trainer = Trainer(chosen, dataset, rows, run, glove, resume, device, first)
     if not quiet:
         print_start(trainer, dataset)
     with training_bar(chosen.model.cell, quiet) as report:

@@ -8,15 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from captioning.caption import caption_files, find_encoder, picture_files
-from captioning.checkpoint import Checkpoint, load_checkpoint
 from captioning.compare import Comparison, without_captions
 from captioning.config import Recipe, load_recipe, parse_override
 from captioning.data import Dataset, load_dataset
+from captioning.ensemble import open_checkpoint
 from captioning.evaluate import Evaluator, about_further, further_line, headline
 from captioning.metrics.meteor import meteor_label
 from captioning.report import terminal_table, write_reports
 from captioning.terminal import err, out, training_bars
-from captioning.train import CHECKPOINT, Trainer
+from captioning.train import Trainer
 from encoders import Features, open_features
 from encoders.files import atomic_write, cache_folder
 from rnncore.machine import command_line, describe_machine
@@ -44,11 +44,6 @@ def print_start(trainer: Trainer, dataset: Dataset) -> None:
         err.print(f"GloVe has {trainer.vectors_found:,} of the {len(vocabulary) - 1:,} words")
     if trainer.history:
         err.print(f"going on after epoch {len(trainer.history)}")
-
-
-def open_checkpoint(path: Path) -> Checkpoint:
-    """Return the checkpoint in a file, or that of a run's folder."""
-    return load_checkpoint(path / CHECKPOINT if path.is_dir() else path)
 
 
 def run_evaluate(checkpoint: Path, data: Path, features: Path, split: str, json_file: Path | None, device: str) -> None:

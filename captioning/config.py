@@ -21,7 +21,7 @@ from captioning.sections import Decoding, Embedding, Model, Text, Training
 
 __all__ = ["RECIPES", "Decoding", "Embedding", "Model", "Recipe", "Text", "Training", "load_recipe", "parse_override"]
 
-RECIPES = ("default", "paper", "init", "attention", "best", "self-critical")
+RECIPES = ("default", "paper", "init", "attention", "self-critical")
 """The recipes that come with the package."""
 
 _SECTIONS: dict[str, type[Checked]] = {

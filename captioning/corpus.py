@@ -18,7 +18,6 @@ from captioning.model import Captioner
 from captioning.text import Cleaning, clean
 from captioning.vocabulary import Vocabulary
 from encoders import Features
-from rnncore.array import array_module
 from rnncore.packing import Packing
 
 # Pictures in a batch when only the loss is wanted.
@@ -61,16 +60,29 @@ class Split:
 
     def batches(self, pictures_per_batch: int, rng: np.random.Generator | None = None) -> Iterator[Batch]:
         """Yield every caption once, all captions of a picture in one batch; pictures shuffled by `rng` if given."""
+        for pictures in self.picture_batches(pictures_per_batch, rng):
+            yield self.batch(self.captions_of(pictures))
+
+    def picture_batches(self, pictures_per_batch: int, rng: np.random.Generator | None = None) -> Iterator[Integers]:
+        """Yield every picture's place once, some at a time; shuffled by `rng` if given."""
         order = np.arange(len(self.names)) if rng is None else rng.permutation(len(self.names))
         for first in range(0, len(order), pictures_per_batch):
-            chosen = np.concatenate([self.of_picture[p] for p in order[first : first + pictures_per_batch]])
-            yield self.batch(chosen)
+            yield order[first : first + pictures_per_batch]
+
+    def captions_of(self, pictures: Integers) -> Integers:
+        """Return where the captions of some pictures are."""
+        return np.concatenate([self.of_picture[p] for p in pictures])
+
+    def words_of(self, pictures: Integers) -> int:
+        """Return how many words are predicted in the captions of some pictures."""
+        captions = self.captions_of(pictures)
+        return int(self.lengths[captions].sum() - len(captions))
 
     def batch(self, captions: Integers) -> Batch:
         """Return the given captions as one batch."""
         captions = captions[np.argsort(-self.lengths[captions], kind="stable")]
         packing = Packing(self.lengths[captions] - 1)
-        ids, xp = self.ids[captions], array_module(self.features.vectors)
+        ids, xp = self.ids[captions], self.features.xp
         inputs, targets = (xp.asarray(packing.gather(ids, first)) for first in (0, 1))
         pictures, owner = np.unique(self.picture[captions], return_inverse=True)
         return Batch(self.features[xp.asarray(pictures)], xp.asarray(owner), inputs, targets, packing)
@@ -133,7 +145,7 @@ class _Grids:
 
 def rows_of(features: Features, names: tuple[str, ...], model: Captioner) -> tuple[np.ndarray[Any, Any], Grids | None]:
     """Return the vectors of pictures, (n, F), and their grids, (n, C, rows, columns), where the model looks at them."""
-    return finite_rows(features, names), None if model.parts.grid is None else _Grids(features, names)
+    return finite_rows(features, names), _Grids(features, names) if model.looks else None
 
 
 def mean_loss(model: Captioner, split: Split) -> float:

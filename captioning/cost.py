@@ -6,7 +6,7 @@ import tracemalloc
 
 from captioning.evaluate import Evaluator
 from captioning.model import Captioner
-from captioning.train import make_optimiser
+from captioning.setup import make_optimiser
 
 
 def sizes(model: Captioner) -> dict[str, int]:

@@ -46,7 +46,7 @@ class Grid:
     """The layers between a picture's grid and attention; `shape` is that of the grid, (C, rows, columns)."""
 
     def __init__(self, model: Model, shape: tuple[int, ...]) -> None:
-        self.channels, self.places = shape[0], int(np.prod(shape[1:]))
+        self.channels, self.shape, self.places = shape[0], shape[1:], int(np.prod(shape[1:]))
         self.components = min(model.grid_components, self.channels)
         self.vectors = Linear(self.components, model.annotation)
         self.keys = Linear(model.annotation, model.attention_size)

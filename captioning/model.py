@@ -22,7 +22,7 @@ from captioning.errors import CaptioningError
 from captioning.grid import Grids, Look
 from captioning.network import Network, Steps, held_mask
 from captioning.parts import Parts
-from rnncore.array import Array, Workspace, module_for
+from rnncore.array import Array, Workspace, module_for, to_host
 from rnncore.layers import Dropout
 from rnncore.losses import log_softmax, softmax_cross_entropy
 from rnncore.packing import Packing
@@ -236,6 +236,19 @@ class Captioner:
             return dropout.forward(x, train)
         mask = held_mask(dropout, x, packing) if train else None
         return (x if mask is None else x * mask), mask
+
+    @property
+    def looks(self) -> bool:
+        """Whether the model looks at the picture's grid."""
+        return self.parts.grid is not None
+
+    def weights(self, packing: Packing) -> np.ndarray[Any, Any]:
+        """Return attention's weights before each word in the last pass, (N, rows, columns), on the host."""
+        grid, trace = self.parts.grid, self.network.traces[0]
+        assert grid is not None
+        assert trace is not None
+        rows = trace.rows("weights")[trace.packing.rows - packing.rows :]
+        return to_host(rows).reshape(-1, *grid.shape)
 
     def _look(self, pictures: Pictures, train: bool) -> Look | None:
         """Return what attention sees of the pictures."""

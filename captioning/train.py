@@ -6,30 +6,28 @@ import json
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from captioning.averaging import Averaging
-from captioning.batch import Batch
 from captioning.checkpoint import Checkpoint, load_checkpoint, save_checkpoint, source_of
 from captioning.config import Recipe
-from captioning.config import Training as Settings
-from captioning.corpus import Split, build_split, build_vocabulary, mean_loss, rows_of
+from captioning.corpus import Integers, Split, build_split, build_vocabulary, mean_loss, rows_of
 from captioning.data import Dataset
 from captioning.decode import caption_pictures
 from captioning.errors import CaptioningError
 from captioning.glove import load_glove
 from captioning.metrics import coco_scores
 from captioning.model import Captioner
+from captioning.setup import first_values, make_objective, make_optimiser, make_schedule, refuse_other_recipe
 from captioning.text import SCORING, clean
 from encoders import Features
-from rnncore import schedules
 from rnncore.finite import describe_gradients
 from rnncore.losses import NonFiniteLoss
-from rnncore.optim import SGD, Adam, AdamW, Optimiser, clip_global_norm
+from rnncore.optim import clip_global_norm
 
 CHECKPOINT, LOG = "checkpoint.safetensors", "log.jsonl"
 
@@ -60,6 +58,7 @@ class Trainer:
     folder : gets `checkpoint.safetensors` and `log.jsonl`.
     glove : the text file of the vectors, if the recipe asks for them.
     resume : go on from the checkpoint in `folder`; the losses are those of an uninterrupted run, to the last bit.
+    start : a trained captioner whose weights are the first ones here; its parts must be those of the recipe.
 
     Raises
     ------
@@ -77,6 +76,7 @@ class Trainer:
         glove: Path | None = None,
         resume: bool = False,
         device: str = "cpu",
+        start: Checkpoint | None = None,
     ) -> None:
         self.recipe, self.settings, self.folder = recipe, recipe.training, folder
         if not resume and (folder / CHECKPOINT).exists():
@@ -84,12 +84,16 @@ class Trainer:
         self.vocabulary = build_vocabulary(dataset, recipe)
         self.source = source_of(features, recipe)
         self.vectors_found: int | None = None
-        vectors, size = self._vectors(glove), self.source.size
-        self.model = Captioner(recipe, len(self.vocabulary), size, vectors, device=device, grid=self.source.grid)
-        self.model.fit(*rows_of(features, dataset.names("train"), self.model))
+        first = first_values(start, recipe, self.vocabulary, self.source)
+        vectors = None if first else self._vectors(glove)
+        sizes = (len(self.vocabulary), self.source.size)
+        self.model = Captioner(recipe, *sizes, vectors, device=device, tensors=first, grid=self.source.grid)
+        if not first:
+            self.model.fit(*rows_of(features, dataset.names("train"), self.model))
         self.train_split = self._split(dataset, "train", features)
         self.validation = self._split(dataset, "validation", features)
         self.references = dataset.references("validation")
+        self.objective = make_objective(recipe, self.model, self.train_split, self.vocabulary, dataset)
         self.optimiser = make_optimiser(recipe.training, self.model)
         steps = self.train_split.count_batches(recipe.training.pictures_per_batch)
         self.schedule = make_schedule(recipe.training, steps)
@@ -167,18 +171,18 @@ class Trainer:
 
     def _pass_over_training(self, epoch: int, report: Report) -> float:
         settings, split, started = self.settings, self.train_split, time.perf_counter()
-        rng = np.random.default_rng([settings.seed, epoch])
-        total, words = 0.0, 0
-        for k, batch in enumerate(split.batches(settings.pictures_per_batch, rng)):
-            loss = self._learn(batch, f"epoch {epoch}, batch {k + 1}")
-            total += loss * batch.packing.rows
-            words += batch.packing.rows
-            report(Progress(epoch, settings.epochs, words, split.words, total / words, time.perf_counter() - started))
-        return total / words
+        order, noise = (np.random.default_rng(key) for key in ([settings.seed, epoch], [settings.seed, epoch, 1]))
+        total, rows, words = 0.0, 0, 0
+        for k, pictures in enumerate(split.picture_batches(settings.pictures_per_batch, order)):
+            loss, count = self._learn(pictures, noise, f"epoch {epoch}, batch {k + 1}")
+            total, rows = total + loss * count, rows + count
+            words += split.words_of(pictures)
+            report(Progress(epoch, settings.epochs, words, split.words, total / rows, time.perf_counter() - started))
+        return total / rows
 
-    def _learn(self, batch: Batch, where: str) -> float:
-        """Take one step of the optimiser and return the loss before it."""
-        loss = self.model.loss_and_gradients(batch)
+    def _learn(self, pictures: Integers, noise: np.random.Generator, where: str) -> tuple[float, int]:
+        """Take one step of the optimiser; return the loss before it, and over how many words it is the mean."""
+        loss, count = self.objective.gradients(pictures, len(self.history) + 1, noise)
         if not math.isfinite(loss):
             raise self._diverged(f"the loss is {loss} at {where}, and {describe_gradients(self.model.grads)}")
         if self.settings.clip_norm:
@@ -189,7 +193,7 @@ class Trainer:
         self.optimiser.learning_rate = self.schedule.rate(self.settings.learning_rate, self.optimiser.steps)
         self.optimiser.step(self.model.grads.flat)
         self.average.after_step(len(self.history) + 1)
-        return loss
+        return loss, count
 
     def _diverged(self, what: str) -> NonFiniteLoss:
         done = len(self.history)
@@ -235,7 +239,7 @@ class Trainer:
     def _resume(self, path: Path) -> None:
         checkpoint = load_checkpoint(path)
         checkpoint.refuse_other(self.vocabulary, self.source)
-        _refuse_other_recipe(checkpoint, self.recipe)
+        refuse_other_recipe(checkpoint, self.recipe)
         stored = {name: self.model.xp.asarray(a) for name, a in checkpoint.tensors("model").items()}
         for home in (self.best, self.model.constants):
             home.assign({name: stored[name] for name in home})
@@ -247,42 +251,3 @@ class Trainer:
         self.average.load(checkpoint.state["averaged"], average)
         self.model.set_noise(checkpoint.state["noise"])
         self.history, self.best_epoch = checkpoint.history, checkpoint.best_epoch
-
-
-def _refuse_other_recipe(checkpoint: Checkpoint, recipe: Recipe) -> None:
-    """A run may go on for more epochs or with more patience; anything else makes it another run."""
-    now, then = recipe.training, checkpoint.recipe.training
-    if now.schedule == then.schedule == "cosine" and now.epochs != then.epochs:
-        raise CaptioningError(
-            f"{checkpoint.path}: the cosine schedule was laid out for {then.epochs} epochs, not {now.epochs}; "
-            "that would change the rates of all epochs; resume with the same number, or train in another folder"
-        )
-    before = replace(checkpoint.recipe, training=replace(then, epochs=now.epochs, patience=now.patience))
-    if before.hash != recipe.hash:
-        raise CaptioningError(
-            f"{checkpoint.path}: trained with the recipe {before.hash}, now asked for {recipe.hash}; "
-            "resume with the same recipe (only epochs and patience may change), or train in another folder"
-        )
-
-
-def make_optimiser(settings: Settings, model: Captioner) -> Optimiser:
-    """Return the optimiser of a recipe."""
-    if settings.weight_decay and settings.optimiser != "adamw":
-        raise CaptioningError("training.weight_decay works with the optimiser 'adamw' only; set one or the other")
-    if settings.optimiser == "adamw":
-        return AdamW(model.params, settings.learning_rate, decay=settings.weight_decay)
-    if settings.optimiser == "sgd":
-        return SGD(model.params, settings.learning_rate, momentum=0.9)
-    return Adam(model.params, settings.learning_rate)
-
-
-def make_schedule(settings: Settings, steps: int) -> schedules.Schedule:
-    """Return the schedule of a recipe, counted in batches, `steps` an epoch; a plateau is observed once an epoch."""
-    if settings.schedule == "step":
-        return schedules.Step(settings.schedule_every * steps, settings.schedule_factor)
-    if settings.schedule == "cosine":
-        warmup = int(settings.schedule_warmup * steps)
-        return schedules.Cosine(settings.epochs * steps, warmup, settings.schedule_floor)
-    if settings.schedule == "plateau":
-        return schedules.Plateau(settings.schedule_factor, settings.schedule_patience)
-    return schedules.Constant()

@@ -11,8 +11,9 @@ from typing import Any
 
 from rich.table import Table
 
-from captioning.commands import open_checkpoint, save_json
+from captioning.commands import save_json
 from captioning.data import Dataset, load_dataset
+from captioning.ensemble import open_checkpoint
 from captioning.errors import CaptioningError
 from captioning.machine import describe_machine
 from captioning.study.page import names_of, study_page, study_server

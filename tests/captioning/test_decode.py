@@ -9,8 +9,9 @@ import pytest
 
 from captioning import decode
 from captioning.batch import Pictures, State
+from captioning.choice import top
 from captioning.config import Decoding
-from captioning.decode import Hypothesis, beam_search, caption_pictures, top
+from captioning.decode import Hypothesis, beam_search, caption_pictures
 from captioning.model import Captioner
 from captioning.vocabulary import Vocabulary
 from tests.captioning.tiny import CELLS, FEATURES, naive_log_p, scatter, tiny_recipe
