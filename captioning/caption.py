@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from captioning.checkpoint import Checkpoint
+from captioning.config import Decoding
 from captioning.decode import decode
 from captioning.errors import CaptioningError
+from captioning.explain import Word, explain
 from encoders import Encoder, EncoderError, PictureError, find_pictures, load_spec
 
 
 @dataclass(frozen=True)
 class Captioned:
-    """One picture's captions, best first, with their log-probabilities; or the error that it gave."""
+    """One picture's captions, best first, with their log-probabilities; or the error that it gave.
+
+    words : of the best one, each with its probability and attention's weights.
+    """
 
     path: Path
     captions: tuple[tuple[str, float], ...] = ()
+    words: tuple[Word, ...] = ()
     error: str | None = None
 
 
@@ -49,9 +55,15 @@ def picture_files(paths: Sequence[Path]) -> list[Path]:
 
 
 def caption_files(
-    checkpoint: Checkpoint, encoder_file: Path, files: Sequence[Path], beam: int | None = None, device: str = "cpu"
+    checkpoint: Checkpoint,
+    encoder_file: Path,
+    files: Sequence[Path],
+    decoding: Decoding | None = None,
+    device: str = "cpu",
 ) -> Iterator[Captioned]:
     """Yield the captions of picture files as they are found; one that cannot be read gets its error, the rest go on.
+
+    decoding : the checkpoint's own if not given.
 
     Raises
     ------
@@ -66,13 +78,15 @@ def caption_files(
             "give the encoder that it was trained with"
         )
     encoder, model, vocabulary = Encoder(encoder_file, spec), checkpoint.model(device), checkpoint.vocabulary
-    decoding = checkpoint.recipe.decoding
-    decoding = decoding if beam is None else replace(decoding, beam=beam)
+    decoding = decoding or checkpoint.recipe.decoding
     for path in files:
         try:
             made = encoder.encode_files([path])
         except PictureError as error:
             yield Captioned(path, error=str(error))
             continue
-        (found,) = decode(model, model.prepare(made["features"], made.get("grid")), vocabulary, decoding)
-        yield Captioned(path, tuple((vocabulary.decode(h.words), h.log_probability) for h in found))
+        pictures = model.prepare(made["features"], made.get("grid"))
+        (found,) = decode(model, pictures, vocabulary, decoding)
+        (words,) = explain(model, pictures, [found[0]], vocabulary)
+        said = tuple((vocabulary.decode(h.words), h.log_probability) for h in found)
+        yield Captioned(path, said, tuple(words))

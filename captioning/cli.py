@@ -9,7 +9,19 @@ from typing import Annotated
 import typer
 
 from captioning.cli_compare import compare
-from captioning.options import Beam, Data, Device, FeatureFile, Glove, JsonFile, Quiet, RecipeName, Resume, Settings
+from captioning.options import (
+    Beam,
+    Data,
+    DecodingSettings,
+    Device,
+    FeatureFile,
+    Glove,
+    JsonFile,
+    Quiet,
+    RecipeName,
+    Resume,
+    Settings,
+)
 
 #: What a shell expects of a command that Ctrl-C ended; typer exits so by itself, without a word.
 INTERRUPTED = 130
@@ -148,6 +160,7 @@ def evaluate(
     data: Data,
     features: FeatureFile,
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
+    settings: DecodingSettings = [],  # noqa: B006
     json_file: JsonFile = None,
     device: Device = "cpu",
 ) -> None:
@@ -157,7 +170,7 @@ def evaluate(
     """
     from captioning.commands import run_evaluate
 
-    run_evaluate(checkpoint, data, features, split, json_file, device)
+    run_evaluate(checkpoint, data, features, split, settings, json_file, device)
 
 
 @app.command()
@@ -168,16 +181,22 @@ def caption(
     ],
     encoder: Annotated[Path | None, typer.Option("--encoder", "-e", help="The ONNX file it was trained with.")] = None,
     beam: Beam = None,
+    settings: DecodingSettings = [],  # noqa: B006
+    best: Annotated[int, typer.Option(min=1, help="Captions of each picture, best first, with log-probabilities.")] = 1,
     json_file: JsonFile = None,
     device: Device = "cpu",
 ) -> None:
-    """Write captions for pictures.
+    """Write captions for pictures; a folder of runs speaks as one, the mean of their probabilities.
+
+    Found by beam search, or drawn: --set decoding.sample=true --set decoding.nucleus=0.9 --set decoding.beam=5.
+
+    Diverse: --set decoding.groups=5. No three words twice: --set decoding.no_repeat=3.
 
     Example: captioning caption photo.jpg --checkpoint runs/gru/checkpoint.safetensors --encoder inception-v3.onnx
     """
     from captioning.commands import run_caption
 
-    complete = run_caption(pictures, checkpoint, encoder, beam, json_file, device)
+    complete = run_caption(pictures, checkpoint, encoder, settings, beam, best, json_file, device)
     raise typer.Exit(0 if complete else 1)
 
 

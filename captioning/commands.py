@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from captioning.caption import caption_files, find_encoder, picture_files
+from captioning.caption import Captioned, caption_files, find_encoder, picture_files
+from captioning.checkpoint import Checkpoint
 from captioning.compare import Comparison, without_captions
-from captioning.config import Recipe, load_recipe, parse_override
+from captioning.config import Decoding, Recipe, load_recipe, parse_override
 from captioning.data import Dataset, load_dataset
 from captioning.ensemble import open_checkpoint
+from captioning.errors import CaptioningError
 from captioning.evaluate import Evaluator, about_further, further_line, headline
 from captioning.metrics.meteor import meteor_label
 from captioning.report import terminal_table, write_reports
@@ -46,9 +49,18 @@ def print_start(trainer: Trainer, dataset: Dataset) -> None:
         err.print(f"going on after epoch {len(trainer.history)}")
 
 
-def run_evaluate(checkpoint: Path, data: Path, features: Path, split: str, json_file: Path | None, device: str) -> None:
+def run_evaluate(
+    checkpoint: Path,
+    data: Path,
+    features: Path,
+    split: str,
+    settings: Iterable[str],
+    json_file: Path | None,
+    device: str,
+) -> None:
     """Print and keep what `Evaluator.report` finds."""
     stored = open_checkpoint(checkpoint)
+    stored.recipe = replace(stored.recipe, decoding=decoding_of(stored, settings))
     evaluator = Evaluator.of(stored, load_dataset(data), open_features(features), split, device)
     report = evaluator.report()
     out.print(f"loss {report['loss']:.4f} nats a word")
@@ -68,23 +80,44 @@ def run_evaluate(checkpoint: Path, data: Path, features: Path, split: str, json_
         save_json({**about, **report}, json_file)
 
 
+def decoding_of(checkpoint: Checkpoint, settings: Iterable[str], beam: int | None = None) -> Decoding:
+    """Return the checkpoint's decoding with some keys changed, as in decoding.nucleus=0.9."""
+    changes = dict(parse_override(text) for text in settings) | ({} if beam is None else {"decoding.beam": beam})
+    if foreign := [key for key in changes if not key.startswith("decoding.")]:
+        raise CaptioningError(f"a trained captioner cannot change its {foreign[0]}; only keys of [decoding] can be set")
+    return checkpoint.recipe.with_overrides(changes).decoding
+
+
 def run_caption(
-    pictures: list[Path], checkpoint: Path, encoder: Path | None, beam: int | None, json_file: Path | None, device: str
+    pictures: list[Path],
+    checkpoint: Path,
+    encoder: Path | None,
+    settings: Iterable[str],
+    beam: int | None,
+    best: int,
+    json_file: Path | None,
+    device: str,
 ) -> bool:
-    """Print a caption for each picture as soon as it is there; False if a picture could not be read."""
+    """Print the best captions of each picture as soon as they are there; False if a picture could not be read."""
     stored, files, done = open_checkpoint(checkpoint), picture_files(pictures), []
     places = [checkpoint.parent, checkpoint.parent.parent, Path("data"), Path(), cache_folder()]
-    for each in caption_files(stored, encoder or find_encoder(stored, places), files, beam, device):
+    decoding = decoding_of(stored, settings, beam)
+    for each in caption_files(stored, encoder or find_encoder(stored, places), files, decoding, device):
         done.append(each)
         if each.error is not None:
             err.print(f"error: {each.error}", markup=False)
-        else:
-            said = each.captions[0][0]
-            out.print(f"{each.path}: {said}" if len(files) > 1 else said, markup=False)
+        for said, log_p in each.captions[:best]:
+            line = said if best == 1 else f"{said}  ({log_p:.2f})"
+            out.print(f"{each.path}: {line}" if len(files) > 1 else line, markup=False)
     if json_file is not None:
-        rows = [{"picture": str(e.path), "captions": e.captions, "error": e.error} for e in done]
-        save_json({"captions": rows}, json_file)
+        save_json({"decoding": asdict(decoding), "captions": [_as_json(each) for each in done]}, json_file)
     return all(each.error is None for each in done)
+
+
+def _as_json(each: Captioned) -> dict[str, Any]:
+    """A picture's captions, and every word of the best with its probability and attention's weights."""
+    words = [(word, round(p, 6), None if w is None else w.round(5).tolist()) for word, p, w in each.words]
+    return {"picture": str(each.path), "captions": each.captions, "words": words, "error": each.error}
 
 
 def print_result(comparison: Comparison, quiet: bool, max_pictures: int = 60, beside: bool = False) -> dict[str, Any]:

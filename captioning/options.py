@@ -16,6 +16,9 @@ RecipeName = Annotated[str, typer.Option("--recipe", "-r", help="paper, default,
 Settings = Annotated[
     list[str], typer.Option("--set", help="Change a key of the recipe: --set training.epochs=5; may be repeated.")
 ]
+DecodingSettings = Annotated[
+    list[str], typer.Option("--set", help="Change how captions are found: --set decoding.beam=5; may be repeated.")
+]
 Glove = Annotated[Path | None, typer.Option(help="GloVe's text file, if the recipe asks for it.")]
 Device = Annotated[str, typer.Option(help="cpu, or cuda for an NVIDIA GPU through CuPy.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on from the checkpoint in the folder.")]

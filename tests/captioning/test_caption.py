@@ -199,3 +199,26 @@ def test_a_checkpoint_cut_short_is_refused(workshop: Workshop, run: Path, tmp_pa
 def test_a_run_without_a_checkpoint_is_said(workshop: Workshop, tmp_path: Path) -> None:
     message = one_error(caption(tmp_path, workshop.pictures(1)[0]))
     assert f"{tmp_path / 'checkpoint.safetensors'}: no such checkpoint" in message
+
+
+def test_the_best_captions_are_printed_with_their_log_probabilities(workshop: Workshop, run: Path) -> None:
+    """And kept as JSON, every word of the best with its probability."""
+    path, kept = workshop.pictures(1)[0], run.parent / "said.json"
+    given = [path, "-e", workshop.encoder, "--json", kept, "--best", "2"]
+    told = caption(run, *given, "--set", "decoding.beam=4", "--set", "decoding.groups=2")
+    assert told.code == 0, told.err
+    lines = told.out.splitlines()
+    assert len(lines) == 2
+    content = read_json(kept)
+    (said,) = content["captions"]
+    assert content["decoding"]["groups"] == 2
+    assert len(said["captions"]) == 4
+    assert lines[0] == f"{said['captions'][0][0]}  ({said['captions'][0][1]:.2f})"
+    assert [word for word, _, _ in said["words"]][:-1] == said["captions"][0][0].split()
+    assert all(0 < p <= 1 and weights is None for _, p, weights in said["words"])
+
+
+def test_only_decoding_can_be_set(workshop: Workshop, run: Path) -> None:
+    told = caption(run, workshop.pictures(1)[0], "--set", "model.hidden=3")
+    assert told.code == 1
+    assert "only keys of [decoding] can be set" in " ".join(told.err.split())
