@@ -12,7 +12,8 @@ from captioning.checkpoint import Checkpoint, source_of
 from captioning.config import Decoding, Recipe
 from captioning.corpus import Split, build_split, cleaning_of, mean_loss
 from captioning.data import Dataset
-from captioning.decode import Hypothesis, beam_search
+from captioning.decode import Hypothesis, decode
+from captioning.explain import Word, explain
 from captioning.metrics import COCO, PROTOCOLS, CiderD, best_constant_caption, constant_row, evaluate, human_row
 from captioning.metrics.diversity import DIVERSITY, Diversity
 from captioning.metrics.meteor import meteor, meteor_label
@@ -22,6 +23,8 @@ from captioning.model import Captioner
 from captioning.text import SCORING, Cleaning, clean
 from encoders import Features
 
+# Pictures whose words are explained together: their logits stay some 20 MB.
+_EXPLAINED_TOGETHER = 200
 WITHOUT_A = ", without 'a'"
 Scores = Mapping[str, Mapping[str, float]]
 References = Mapping[str, Sequence[Sequence[str]]]
@@ -123,15 +126,23 @@ class Evaluator:
         features = self.split.features
         if shuffled is not None:
             features = features[self.model.xp.asarray(derangement(len(features), shuffled))]
-        return beam_search(self.model, features, self.checkpoint.vocabulary, decoding)
+        return decode(self.model, features, self.checkpoint.vocabulary, decoding)
 
     def captions(self, decoding: Decoding, shuffled: int | None = None) -> dict[str, str]:
         """Return the best caption of each picture by name."""
         return {name: best for name, (best, *_) in self._texts(self.search(decoding, shuffled)).items()}
 
     def _texts(self, found: Sequence[Sequence[Hypothesis]]) -> dict[str, list[str]]:
-        decode = self.checkpoint.vocabulary.decode
-        return {name: [decode(h.words) for h in own] for name, own in zip(self.split.names, found, strict=True)}
+        text = self.checkpoint.vocabulary.decode
+        return {name: [text(h.words) for h in own] for name, own in zip(self.split.names, found, strict=True)}
+
+    def _words(self, captions: Sequence[Hypothesis]) -> dict[str, list[list[Any]]]:
+        """Return the words of a caption a picture: each with its probability and attention's weights, if there are."""
+        found: list[list[Word]] = []
+        for first in range(0, len(captions), _EXPLAINED_TOGETHER):
+            some = slice(first, first + _EXPLAINED_TOGETHER)
+            found += explain(self.model, self.split.features[some], captions[some], self.checkpoint.vocabulary)
+        return {name: [_plain(word) for word in words] for name, words in zip(self.split.names, found, strict=True)}
 
     def decoders(self) -> dict[str, Decoding]:
         """Return greedy, and the recipe's beam (3 where the recipe is greedy), by name."""
@@ -140,7 +151,7 @@ class Evaluator:
         return {decoder_name(decoding): decoding for decoding in chosen}
 
     def report(self) -> dict[str, Any]:
-        """Return loss, captions and metrics of each decoder; of the last, each picture's CIDEr-D and all its beam."""
+        """Return loss, captions and metrics of each decoder; of the last, each picture's CIDEr-D, words and beam."""
         decoders, captions = {}, {}
         for name, decoding in self.decoders().items():
             found = self.search(decoding)
@@ -152,12 +163,19 @@ class Evaluator:
                 "further": self.scorer.further(captions),
                 "captions": captions,
             }
+        decoders[name]["words"] = self._words([best for best, *_ in found])
         scores = ([[round(h.log_probability, 4), round(h.score, 4)] for h in own] for own in found)
         decoders[name]["beams"] = {
             picture: [[text, *numbers] for text, numbers in zip(own, each, strict=True)]
             for (picture, own), each in zip(texts.items(), scores, strict=True)
         }
         return {"loss": self.loss(), "decoders": decoders, "per_picture": self.scorer.per_picture(captions)}
+
+
+def _plain(word: Word) -> list[Any]:
+    """A word as JSON keeps it; a weight below 0.00005 is as good as none."""
+    weights = None if word.weights is None else np.round(word.weights.astype(np.float64), 4).tolist()
+    return [word.word, round(word.probability, 4), weights]
 
 
 def derangement(n: int, seed: int) -> np.ndarray[Any, np.dtype[np.intp]]:

@@ -67,6 +67,11 @@ def test_the_figures_are_said_and_kept(workshop: Workshop, run: Path, tmp_path: 
         assert beam[0][0] == last["captions"][name]
         assert [score for _, _, score in beam] == sorted((score for _, _, score in beam), reverse=True)
         assert all(log_p <= 0 for _, log_p, _ in beam)
+        words = last["words"][name]
+        assert " ".join(word for word, _, _ in words[:-1]) == last["captions"][name]
+        counted = words if len(words) <= 12 else words[:-1]  # the longest captions end without a word for it
+        assert np.log([p for _, p, _ in counted]).sum() == pytest.approx(beam[0][1], abs=0.1)
+        assert {weights for *_, weights in words} == {None}
     assert figures["further"]["METEOR"] == meteor_label()
     assert set(figures["per_picture"]) == set(load_dataset(workshop.scenes).names("test"))
 
@@ -175,7 +180,7 @@ def test_shuffled_captions_come_from_the_features_of_others(
         given.append(features.vectors)
         return [[Hypothesis((), 0.0, 0.0)]] * len(features)
 
-    monkeypatch.setattr("captioning.evaluate.beam_search", recorded)
+    monkeypatch.setattr("captioning.evaluate.decode", recorded)
     decoding = evaluator.checkpoint.recipe.decoding
     assert list(evaluator.captions(decoding)) == list(evaluator.captions(decoding, shuffled=1))
     own, others = given
