@@ -4,6 +4,7 @@
     python -m tests.mutation rnncore/optim.py --jobs 2  one file
     python -m tests.mutation --again                    the survivors once more, after tests were added
     python -m tests.mutation --write docs/results/mutation.json
+    python -m tests.mutation --write partial.json --known  only what earlier runs have found
 
 Progress is kept in build/mutation/, a line a mutant, so Ctrl-C loses nothing.
 """
@@ -43,18 +44,23 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path("build/mutation"), help="where progress is kept")
     parser.add_argument("--again", action="store_true", help="try those that survived again")
     parser.add_argument("--write", type=Path, help="write the outcome here as JSON, and as Markdown beside it")
+    parser.add_argument("--known", action="store_true", help="run nothing")
     given = parser.parse_args()
     os.chdir(ROOT)
     mutants = [m for file in _files(given.files, "*.py") for m in find_mutants(file, Path(file).read_text("utf-8"))]
     given.folder.mkdir(parents=True, exist_ok=True)
     session = _Session(mutants, given)
-    tests = [file for file in _files(given.tests, "test_*.py") if not any(Path(file).match(name) for name in LEFT_OUT)]
+    if not given.known:
+        _run(session, [file for file in _files(given.tests, "test_*.py") if not any(map(Path(file).match, LEFT_OUT))])
+    if given.write:
+        write_report(given.write, mutants, read_records(session.log))
+
+
+def _run(session: _Session, tests: Sequence[str]) -> None:
     options = ["-q", "-s", "-p", "no:cacheprovider", "-m", "not gpu"]
     ended = pytest.main([*options, *tests], plugins=[Plugin(session.run)])
     if ended not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):  # it counts none, since it ran none
         sys.exit(ended)
-    if given.write:
-        write_report(given.write, mutants, read_records(session.log))
 
 
 class _Session:
