@@ -242,6 +242,9 @@ def study(
     save: Annotated[Path | None, typer.Option(help="Folder for every gate at every step: CSV, safetensors.")] = None,
     json_file: JsonFile = None,
     captions: Annotated[int, typer.Option(min=2, help="Captions that --json looks at the gates over.")] = 500,
+    pictures: Annotated[
+        int | None, typer.Option(min=2, help="Pictures that --json takes losses over; else all.")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """See what every gate of a trained captioner does: a page to step through, tables, measures.
@@ -250,7 +253,7 @@ def study(
     """
     from captioning.study.command import Asked, Study, run_study
 
-    asked = Asked(picture, words, page, port if serve else None, unit, save, json_file, captions)
+    asked = Asked(picture, words, page, port if serve else None, unit, save, json_file, captions, pictures)
     run_study(Study(checkpoints, data, features, split), asked, quiet)
 
 

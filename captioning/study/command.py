@@ -38,6 +38,7 @@ class Asked:
     save: Path | None = None
     json_file: Path | None = None
     captions: int = 500
+    pictures: int | None = None
 
     @property
     def nothing(self) -> bool:
@@ -92,10 +93,10 @@ class Study:
                 write_safetensors(run, save / f"{studied.name}.safetensors")
                 out.print(f"{save / studied.name}.csv and .safetensors: {', '.join(run.values)}")
 
-    def measure(self, captions: int, path: Path, quiet: bool) -> None:
-        """Print and keep what `measures_of` finds of every model."""
+    def measure(self, captions: int, pictures: int | None, path: Path, quiet: bool) -> None:
+        """Print and keep what `measures_of` finds of every model over the first pictures of the split."""
         found: dict[str, Any] = {}
-        for studied in self.models:
+        for studied in (each.first(pictures) for each in self.models):
             with counting_bar(f"{studied.name}: losses with gates held", quiet) as bar:
                 found[studied.name] = measures_of(studied, captions, bar)
             found[studied.name] |= {"recipe": studied.checkpoint.recipe.to_dict()}
@@ -105,7 +106,7 @@ class Study:
             "date": date.today().isoformat(),
             "machine": describe_machine(),
         }
-        about |= {"dataset": self.dataset.name, "pictures": len(self.models[0].split.names), "features": self.features}
+        about |= {"dataset": self.dataset.name, "pictures": len(studied.split.names), "features": self.features}
         save_json({**about, "models": found}, path)
         out.print(f"{path}: all measures")
 
@@ -127,7 +128,7 @@ def run_study(study: Study, asked: Asked, quiet: bool) -> None:
     if asked.unit is not None or asked.save is not None:
         study.show(picture, asked.words, asked.unit, asked.save)
     if asked.json_file is not None:
-        study.measure(asked.captions, asked.json_file, quiet)
+        study.measure(asked.captions, asked.pictures, asked.json_file, quiet)
     if asked.page is not None or asked.nothing:
         study.write_page(asked.page or Path("study.html"), picture, asked.words)
     if asked.port is not None:

@@ -69,6 +69,22 @@ class Studied:
             tokens = [[PICTURE, *words] for words in tokens]
         return Run.from_trace(trace, network.params[layer], tokens, self.name)
 
+    def first(self, pictures: int | None) -> Studied:
+        """Return the same model with the first pictures of the split and their captions; all when None."""
+        if pictures is None or pictures >= len(self.split.names):
+            return self
+        split, captions = self.split, slice(int(self.split.of_picture[pictures][0]))
+        few = replace(
+            split,
+            names=split.names[:pictures],
+            features=split.features[:pictures],
+            ids=split.ids[captions],
+            lengths=split.lengths[captions],
+            of_picture=split.of_picture[:pictures],
+            picture=split.picture[captions],
+        )
+        return replace(self, split=few)
+
     def reading(self, picture: int, words: Sequence[int]) -> Studied:
         """Return the same model with a split of one caption: these words, without markers, of a picture's number."""
         ids = [self.vocabulary.start, *words, self.vocabulary.end]

@@ -120,6 +120,17 @@ def test_what_is_left_of_the_picture(workshop: Workshop, studied: Studied, lstm:
     assert abs(price(studied, silenced(studied.model.network.cells[0])).picture) > 1e-5
 
 
+def test_losses_can_be_taken_over_the_first_pictures(studied: Studied) -> None:
+    few, names = studied.first(2), studied.split.names
+    assert few.split.names == names[:2]
+    assert studied.first(None) is studied
+    batch, words = few.split.batch(np.arange(len(few.split.ids))), few.split.words
+    assert words == sum(
+        studied.split.lengths[studied.split.of_picture[k]].sum() - len(studied.split.of_picture[k]) for k in (0, 1)
+    )
+    assert mean_loss(studied.model, few.split) == pytest.approx(studied.model.loss(batch), rel=1e-6)
+
+
 def test_every_gate_has_its_interventions(studied: Studied) -> None:
     found = interventions_of(studied.run(range(4)))
     gates = ("reset frozen", "reset removed", "update frozen", "update removed", "candidate frozen")
