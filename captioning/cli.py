@@ -162,15 +162,16 @@ def evaluate(
     split: Annotated[str, typer.Option(help="train, validation or test.")] = "test",
     settings: DecodingSettings = [],  # noqa: B006
     json_file: JsonFile = None,
+    figures: Annotated[bool, typer.Option("--figures", help="Keep single pictures out of the JSON.")] = False,
     device: Device = "cpu",
 ) -> None:
-    """Measure a captioner: loss, BLEU, ROUGE-L, CIDEr-D, greedy and with a beam.
+    """Measure a captioner, or the ensemble in a folder of runs: loss, BLEU, ROUGE-L, CIDEr-D, greedy and with a beam.
 
     Example: captioning evaluate runs/gru/checkpoint.safetensors --data Flickr8k/ --features features/
     """
     from captioning.commands import run_evaluate
 
-    run_evaluate(checkpoint, data, features, split, settings, json_file, device)
+    run_evaluate(checkpoint, data, features, split, settings, json_file, figures, device)
 
 
 @app.command()

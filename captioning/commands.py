@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from captioning.checkpoint import Checkpoint
 from captioning.compare import Comparison, without_captions
 from captioning.config import Decoding, Recipe, load_recipe, parse_override
 from captioning.data import Dataset, load_dataset
-from captioning.ensemble import open_checkpoint
+from captioning.ensemble import EnsembleCheckpoint, open_checkpoint
 from captioning.errors import CaptioningError
 from captioning.evaluate import Evaluator, about_further, further_line, headline
 from captioning.metrics.meteor import meteor_label
@@ -56,9 +57,10 @@ def run_evaluate(
     split: str,
     settings: Iterable[str],
     json_file: Path | None,
+    figures_only: bool,
     device: str,
 ) -> None:
-    """Print and keep what `Evaluator.report` finds."""
+    """Print and keep what `Evaluator.report` finds; with `figures_only` nothing of single pictures is kept."""
     stored = open_checkpoint(checkpoint)
     stored.recipe = replace(stored.recipe, decoding=decoding_of(stored, settings))
     evaluator = Evaluator.of(stored, load_dataset(data), open_features(features), split, device)
@@ -71,13 +73,43 @@ def run_evaluate(
         out.print(f"  {further_line(block['further'])}")
     out.print(f"METEOR {meteor_label()}")
     if json_file is not None:
-        about = {"command": command_line(), "machine": describe_machine(), "split": split}
+        about: dict[str, Any] = {"command": command_line(), "machine": describe_machine(), "split": split}
         about |= {
             "recipe": stored.recipe.to_dict(),
             "features": stored.features.description,
             "further": about_further(),
         }
-        save_json({**about, **report}, json_file)
+        about |= {"date": date.today().isoformat(), "trained": trained(stored)}
+        save_json({**about, **(_figures(report) if figures_only else report)}, json_file)
+
+
+def trained(checkpoint: Checkpoint) -> list[dict[str, Any]]:
+    """Return how each captioner of a checkpoint was trained: its seed, epochs, seconds, and what validation said."""
+    members = checkpoint.members if isinstance(checkpoint, EnsembleCheckpoint) else (checkpoint,)
+    rows = []
+    for member in members:
+        best = member.history[member.best_epoch - 1]
+        rows.append(
+            {
+                "recipe": member.recipe.name,
+                "seed": member.recipe.training.seed,
+                "epochs": len(member.history),
+                "best_epoch": member.best_epoch,
+                "seconds": sum(record["seconds"] for record in member.history),
+                "validation_loss": best["validation_loss"],
+                "validation": best["validation"],
+            }
+        )
+    return rows
+
+
+def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
+    """A report without the captions and scores of single pictures: small enough to be kept and read."""
+    decoders = {
+        name: {key: value for key, value in block.items() if key != "captions"}
+        for name, block in report["decoders"].items()
+    }
+    return {**{key: value for key, value in report.items() if key != "per_picture"}, "decoders": decoders}
 
 
 def decoding_of(checkpoint: Checkpoint, settings: Iterable[str], beam: int | None = None) -> Decoding:

@@ -240,6 +240,11 @@ class Trainer:
         checkpoint = load_checkpoint(path)
         checkpoint.refuse_other(self.vocabulary, self.source)
         refuse_other_recipe(checkpoint, self.recipe)
+        if "noise" not in checkpoint.state:
+            raise CaptioningError(
+                f"{path}: an older version wrote it, whose training cannot be gone on with; it can be evaluated, and "
+                "--from begins a new run with its weights"
+            )
         stored = {name: self.model.xp.asarray(a) for name, a in checkpoint.tensors("model").items()}
         for home in (self.best, self.model.constants):
             home.assign({name: stored[name] for name in home})

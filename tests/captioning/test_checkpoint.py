@@ -19,6 +19,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 from captioning.checkpoint import FORMAT, Checkpoint, FeatureSource, load_checkpoint, save_checkpoint
+from captioning.config import Recipe
 from captioning.decode import caption_pictures
 from captioning.errors import CaptioningError
 from captioning.train import Trainer
@@ -292,3 +293,27 @@ def test_kill_9_while_writing_leaves_a_whole_checkpoint(path: Path) -> None:
             assert {float(v) for a in stored.values() for v in (a.min(), a.max())} == {float(epochs[-1])}
     assert epochs == sorted(epochs)
     assert len(set(epochs)) == 4, "every writer wrote something"
+
+
+def test_a_checkpoint_of_before_a_key_existed_means_what_it_did_then(tmp_path: Path) -> None:
+    trainer = tiny_trainer(tmp_path)
+    trainer.run()
+    path = tmp_path / "checkpoint.safetensors"
+    stored = load_checkpoint(path)
+    recipe = stored.recipe.to_dict()
+    for section, keys in {"model": ("picture", "tied", "attention"), "training": ("averaging",)}.items():
+        for key in keys:
+            del recipe[section][key]
+    older = Recipe.from_dict("older", recipe, older=True)
+    assert older.hash == stored.recipe.hash
+    with pytest.raises(CaptioningError, match=r"\[model\] lacks picture, tied, attention"):
+        Recipe.from_dict("a file", recipe)
+    del recipe["model"]["hidden"]
+    with pytest.raises(CaptioningError, match=r"\[model\] lacks hidden"):
+        Recipe.from_dict("older", recipe, older=True)
+    state = {key: value for key, value in stored.state.items() if key != "noise"}
+    tensors = {f"model/{name}": a for name, a in stored.tensors("model").items()}
+    save_checkpoint(path, replace(stored, state=state), tensors)
+    assert load_checkpoint(path).model().params.size == trainer.model.params.size
+    with pytest.raises(CaptioningError, match="an older version wrote it"):
+        tiny_trainer(tmp_path, resume=True)
