@@ -63,7 +63,7 @@ def prices(models: dict[str, dict[str, Any]]) -> None:
         axes.set_yticks(at, list(asked))
         axes.set(title=f"{name}: loss {trained['loss']:.2f}", xlabel="nats a word")
         tidy(axes)
-    row[0, 0].legend(frameon=False, fontsize=8.5, loc="lower right")
+    row[0, -1].legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, "gates-prices")
 
 
