@@ -77,7 +77,8 @@ def caption_files(
             f"({checkpoint.features.description}), but {encoder_file} is {spec.hash} ({spec.description}); "
             "give the encoder that it was trained with"
         )
-    encoder, model, vocabulary = Encoder(encoder_file, spec), checkpoint.model(device), checkpoint.vocabulary
+    model, vocabulary = checkpoint.model(device), checkpoint.vocabulary
+    encoder = Encoder(encoder_file, spec, outputs=("features", "grid") if model.looks else ("features",))
     decoding = decoding or checkpoint.recipe.decoding
     for path in files:
         try:

@@ -222,3 +222,26 @@ def test_only_decoding_can_be_set(workshop: Workshop, run: Path) -> None:
     told = caption(run, workshop.pictures(1)[0], "--set", "model.hidden=3")
     assert told.code == 1
     assert "only keys of [decoding] can be set" in " ".join(told.err.split())
+
+
+def test_attention_from_pictures_to_captions(workshop: Workshop, tmp_path: Path) -> None:
+    """Encode with the grid, train a captioner that looks at it, measure it, and say where it looked."""
+    store, model, run, kept = (tmp_path / name for name in ("grids", "tiny.onnx", "run", "said.json"))
+    shutil.copy(workshop.encoder, model)
+    tiny_encoder(model)
+    given = ["--data", str(workshop.scenes), "--features", str(store)]
+    outputs = ["--output", "features", "--output", "grid"]
+    done = [captioning("encode", *given[:2], "--model", str(model), "--store", str(store), *outputs)]
+    settings = [f"--set={key}" for key in ("model.picture=init", "model.attention=gated", "model.attention_size=4")]
+    done.append(captioning("train", *given, "--recipe", str(workshop.recipe), *settings, "--run", str(run)))
+    done.append(captioning("evaluate", str(run), *given, "--figures", "--json", str(tmp_path / "figures.json")))
+    done.append(caption(run, workshop.pictures(1)[0], "--encoder", model, "--json", kept))
+    assert [each.code for each in done] == [0, 0, 0, 0], [each.err for each in done]
+    figures = read_json(tmp_path / "figures.json")
+    assert "per_picture" not in figures
+    assert all("captions" not in block for block in figures["decoders"].values())
+    assert figures["trained"][0]["epochs"] == 2
+    (said,) = read_json(kept)["captions"]
+    assert all(np.shape(weights) == (4, 4) and abs(np.sum(weights) - 1) < 1e-3 for _, _, weights in said["words"])
+    without = captioning("evaluate", str(run), "--data", str(workshop.scenes), "--features", str(workshop.features))
+    assert "no output 'grid'" in one_error(without)
