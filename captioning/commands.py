@@ -106,7 +106,7 @@ def trained(checkpoint: Checkpoint) -> list[dict[str, Any]]:
 def _figures(report: Mapping[str, Any]) -> dict[str, Any]:
     """A report without the captions and scores of single pictures: small enough to be kept and read."""
     decoders = {
-        name: {key: value for key, value in block.items() if key != "captions"}
+        name: {key: block[key] for key in ("metrics", "intervals", "further")}
         for name, block in report["decoders"].items()
     }
     return {**{key: value for key, value in report.items() if key != "per_picture"}, "decoders": decoders}
