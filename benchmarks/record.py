@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +22,8 @@ RESULTS = Path(__file__).parent / "results"
 #: Where x86-64 machines are told to run alike, OpenBLAS is held to AVX2 by these.
 HELD = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "512"}
 PEERS = ("torch", "jax", "onnxruntime", "keras", "tensorflow-cpu", "tensorflow")
+#: A row is disturbed if other programs took more than this share of the cores meanwhile.
+DISTURBED = 0.05
 err = Console(stderr=True, highlight=False, soft_wrap=True)
 
 
@@ -44,6 +47,31 @@ def slug(described: Mapping[str, Any]) -> str:
 def is_held_back(described: Mapping[str, Any]) -> bool:
     """Whether the variables of a recorded machine held OpenBLAS to narrower kernels than it would choose."""
     return any(name in described["environment"] for name in HELD)
+
+
+class Others:
+    """How much of the cores other programs take while we measure; only Linux tells."""
+
+    def __init__(self) -> None:
+        self._last = self._now()
+
+    def share(self) -> float:
+        """Return the share since the last question, or since the beginning: 0 is a machine of our own."""
+        before, self._last = self._last, self._now()
+        every, mine, passed = (b - a for a, b in zip(before, self._last, strict=True))
+        return max(0.0, (every - mine) / (passed * (os.cpu_count() or 1))) if passed > 0 else 0.0
+
+    def _now(self) -> tuple[float, float, float]:
+        """Seconds of processor time that all programs have had, and we with our children; seconds of the clock."""
+        times = os.times()
+        mine = times.user + times.system + times.children_user + times.children_system
+        try:
+            first = Path("/proc/stat").read_text().partition("\n")[0].split()[1:]
+        except OSError:
+            return mine, mine, time.perf_counter()
+        user, nice, system, _idle, _wait, irq, softirq, steal, *_ = (int(ticks) for ticks in first)
+        ticks = user + nice + system + irq + softirq + steal
+        return ticks / os.sysconf("SC_CLK_TCK"), mine, time.perf_counter()
 
 
 def warn_if_held_back() -> None:

@@ -12,16 +12,18 @@ from typing import Annotated, Any
 import typer
 
 from benchmarks.numbers import Spread, interval, pair_ratios
-from benchmarks.record import RESULTS, is_held_back, load, save_text, slug
+from benchmarks.record import DISTURBED, RESULTS, is_held_back, load, save_text, slug
 
 Row = Mapping[str, Any]
 #: What is no fair peer, and shown only beside those that are.
 UNTUNED = "torch untuned"
+OTHERS = ("jax", "onnxruntime", "torch cell", UNTUNED, "calls")
 HEADS = {
     "training": "Forward and backward",
     "lengths": "Mixed lengths: Flickr8k's captions",
     "forward": "Forward alone",
     "step": "One step of a stream",
+    "floor": "How far the floor is",
     "memory": "Memory of a training step",
     "captioner": "The captioner's training step",
     "keras": "Beside the usual Keras recipe",
@@ -35,6 +37,8 @@ NOTES = {
     "forward": "PyTorch in inference mode; ONNX Runtime runs its own operator.",
     "step": "The state carried from step to step. As installed, with all threads, PyTorch takes several times longer "
     "than at its best; both are here.",
+    "floor": "A training step beside its matrix products alone, in the form in which NumPy does them fastest, and "
+    "beside its calls alone: as many time steps of one sequence of one unit. Element work comes on top of these.",
     "memory": "Peak resident memory above what was resident before, MB, each library in a process of its own. Over "
     "1000 steps of the small shape: how far the process grew after the first 100.",
     "captioner": "Recipe `paper`, everything included: dropout, vocabulary softmax, clipping, Adam.",
@@ -64,8 +68,8 @@ def records_by_machine(folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Return all records of parts in a folder, by the machine's short name."""
     found: dict[str, list[dict[str, Any]]] = {}
     for path in sorted(folder.glob("*.json")):
-        content = load(path)
-        if content.get("part") in HEADS:
+        if path.stem.removesuffix("-held").endswith(tuple(f"-{part}" for part in HEADS)):  # else it is another record
+            content = load(path)
             found.setdefault(slug(content["machine"]), []).append(content)
     return found
 
@@ -87,7 +91,11 @@ def markdown(records: Iterable[Mapping[str, Any]]) -> str:
 
 def time_table(rows: Sequence[Row], held: Mapping[str, Any] | None = None) -> str:
     """Return a table of times and ratios; `held` is a record of the same rows with OpenBLAS held to AVX2."""
-    others = [name for name in ("jax", "onnxruntime", "torch cell", UNTUNED) if any(name in r["seconds"] for r in rows)]
+    others = [
+        name
+        for name in ("jax", "onnxruntime", "torch cell", UNTUNED, "calls")
+        if any(name in r["seconds"] for r in rows)
+    ]
     theirs = reference(rows[0])[1]
     heads = ["work", "cell", "ours, ms", f"{theirs}, ms", "ratio (quartiles)", "95 %", "bar"]
     heads += ["ratio, AVX2"] if held else []
@@ -96,12 +104,14 @@ def time_table(rows: Sequence[Row], held: Mapping[str, Any] | None = None) -> st
     lines = []
     for row in rows:
         seconds, (name, _) = row["seconds"], reference(row)
-        cells = [what(row), row["cell"], milliseconds(seconds["ours"])]
+        disturbed = " †" if row.get("others", 0.0) > DISTURBED else ""
+        cells = [what(row) + disturbed, row["cell"], milliseconds(seconds["ours"])]
         cells += [milliseconds(seconds[name]) + form(name), *ratio_cells(row), bar(row)]
         cells += [ratio_cells(before[key(row)])[0] if key(row) in before else ""] if held else []
         cells += [milliseconds(seconds[other]) if other in seconds else "" for other in others]
         lines.append(cells)
-    return table(heads, lines)
+    note = f"\n\n† Other programs took more than {100 * DISTURBED:.0f} % of the cores meanwhile."
+    return table(heads, lines) + (note if any("†" in cells[0] for cells in lines) else "")
 
 
 def ratio_cells(row: Row) -> list[str]:
@@ -123,7 +133,7 @@ def reference(row: Row) -> tuple[str, str]:
     torch = [name for name in seconds if name.startswith("torch") and name not in (UNTUNED, "torch cell")]
     if torch:
         return min(torch, key=lambda name: Spread.of(seconds[name]).median), "PyTorch"
-    for name in ("keras", "bare session", "LSTM"):
+    for name in ("keras", "bare session", "LSTM", "products"):
         if name in seconds:
             return name, name
     return "ours", "nobody"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,9 +36,9 @@ class Plan:
     H: tuple[int, ...] = (32, 64, 128, 256, 512, 1024)
     equal: tuple[int, ...] = (64, 128, 256, 512)
     stream: tuple[int, ...] = (64, 256, 1024)
-    rounds: int = 9
-    turn: float = 0.05
-    pause: float = 0.06
+    rounds: int = 7
+    turn: float = 0.04
+    pause: float = 0.05
 
     def shapes(self) -> list[Shape]:
         """Return every (T, B, D, H) of the axes, each once."""
@@ -45,28 +46,22 @@ class Plan:
         along = [(t, B, H) for t in self.T] + [(T, b, H) for b in self.B] + [(T, B, h) for h in self.H]
         return [(t, b, h, h) for t, b, h in dict.fromkeys(along)]
 
-    def __len__(self) -> int:
-        """Return how many steps the measurement has, for its progress bar."""
-        return len(self.shapes()) + len(self.equal) + len(self.stream) + len(CELLS)
-
 
 QUICK = Plan((12, 16, 64), (6, 12, 24), (1, 16), (16, 32, 64), (32, 64), (64,), rounds=5, turn=0.01, pause=0.03)
 
 
-def measure(plan: Plan, advance: Callable[[], None] = lambda: None) -> Iterator[dict[str, Any]]:
-    """Yield the rows; `advance` is called after every step of `len(plan)`."""
-    for shape in plan.shapes():
-        yield from at_equal_units(shape, plan)
-        advance()
+def steps(plan: Plan) -> dict[str, Callable[[], Iterator[dict[str, Any]]]]:
+    """Return what is measured one after the other, by name; each gives some rows, and none needs another."""
+    found: dict[str, Callable[[], Iterator[dict[str, Any]]]] = {}
+    for T, B, D, H in plan.shapes():
+        found[f"T={T}, B={B}, H={H}"] = partial(at_equal_units, (T, B, D, H), plan)
     for H in plan.equal:
-        yield from at_equal_parameters((*plan.base[:2], H, H), plan)
-        advance()
+        found[f"equal parameters, H={H}"] = partial(at_equal_parameters, (*plan.base[:2], H, H), plan)
     for H in plan.stream:
-        yield from streaming(H, plan)
-        advance()
+        found[f"stream, H={H}"] = partial(streaming, H, plan)
     for cell in CELLS:
-        yield calls(cell, plan)
-        advance()
+        found[f"calls, {cell}"] = partial(calls, cell, plan)
+    return found
 
 
 def at_equal_units(shape: Shape, plan: Plan) -> Iterator[dict[str, Any]]:
@@ -98,12 +93,11 @@ def streaming(H: int, plan: Plan) -> Iterator[dict[str, Any]]:
     yield from _rows("one step of a stream", dict.fromkeys(CELLS, (1, 1, H, H)), work, plan)
 
 
-def calls(cell: str, plan: Plan) -> dict[str, Any]:
-    """Return the row of a training step with one sequence of one unit: T steps of calls and no arithmetic."""
+def calls(cell: str, plan: Plan) -> Iterator[dict[str, Any]]:
+    """Yield the row of a training step with one sequence of one unit: T steps of calls and no arithmetic."""
     shape = (plan.base[0], 1, 1, 1)
     work = {cell: training(Recurrent(find_cell(cell), 1, 1), shape)}
-    (row,) = _rows("calls", {cell: shape}, work, plan)
-    return row
+    yield from _rows("calls", {cell: shape}, work, plan)
 
 
 def training(layer: Recurrent, shape: Shape) -> Callable[[], Any]:
@@ -120,7 +114,8 @@ def training(layer: Recurrent, shape: Shape) -> Callable[[], Any]:
 
 
 def forward(layer: Recurrent, shape: Shape) -> Callable[[], Any]:
-    """Return the forward pass alone."""
+    """Return the forward pass alone, no trace kept."""
+    layer.training = layer.keeps_trace = False
     x = np.random.default_rng(0).standard_normal(shape[:3], np.float32)
     return lambda: layer(x)
 

@@ -19,7 +19,10 @@ from benchmarks import record, turns
 from benchmarks.peers import captioner, decoding, encoder, keras_captioner, layers, memory
 from benchmarks.tables import write_tables
 
-Rows = Callable[[], Iterator[dict[str, Any]]]
+#: Makes the rows of a part, but for those that are there already.
+Rows = Callable[[list[dict[str, Any]]], Iterator[dict[str, Any]]]
+#: Parts whose rows do not depend on one another, so that any may be measured again alone.
+RESUMED = (*layers.PARTS, "captioner", "decoding")
 PROGRAM = "python -m benchmarks.peers"
 
 
@@ -27,34 +30,74 @@ def parts(rounds: int, quick: bool) -> dict[str, tuple[Rows, int]]:
     """Return what makes the rows of each part, and how many there will be."""
     shrink = 8 if quick else 1
     found: dict[str, tuple[Rows, int]] = {
-        name: (lambda name=name: layers.measure(name, rounds, shrink), 2 * len(work.shapes))
+        name: (
+            lambda rows, name=name: layers.measure(
+                name, rounds, shrink, [(r["cell"], tuple(r["shape"])) for r in rows]
+            ),
+            2 * len(work.shapes),
+        )
         for name, work in layers.PARTS.items()
     }
-    found["memory"] = (lambda: memory.measure(quick), 2 * (len(memory.SHAPES) + 1))
-    found["captioner"] = (lambda: captioner.measure(rounds, quick), 2 * len(captioner.BARS))
-    found["decoding"] = (lambda: decoding.measure(rounds, quick), 2 * len(decoding.BARS))
-    found["encoder"] = (lambda: encoder.measure(rounds, quick), 1)
+    found["memory"] = (lambda rows: memory.measure(quick), 2 * (len(memory.SHAPES) + 1))
+    found["captioner"] = (
+        lambda rows: captioner.measure(rounds, quick, None, _keys(rows, "cell", "captions")),
+        2 * len(captioner.BARS),
+    )
+    found["decoding"] = (
+        lambda rows: decoding.measure(rounds, quick, None, _keys(rows, "cell", "beam", "pictures")),
+        2 * len(decoding.BARS),
+    )
+    found["encoder"] = (lambda rows: encoder.measure(rounds, quick), 1)
     if keras_captioner.is_there():
-        found["keras"] = (lambda: keras_captioner.measure(rounds, quick), 2)
+        found["keras"] = (lambda rows: keras_captioner.measure(rounds, quick), 2)
     return found
 
 
-def run_part(name: str, rounds: int, quick: bool, folder: Path) -> Path:
+def run_part(name: str, rounds: int, quick: bool, folder: Path, resume: bool = False) -> Path:
     """Measure a part, showing how far it is, and write its record; interrupted, it stays as `.partial`."""
     make, count = parts(rounds, quick)[name]
-    about, rows, started = record.setting(PROGRAM), [], time.perf_counter()
+    about, started = record.setting(PROGRAM), time.perf_counter()
     held = "-held" if record.is_held_back(about["machine"]) else ""
     path = folder / f"{record.slug(about['machine'])}-{name}{held}.json"
     partial = path.with_suffix(".partial")
+    rows, took = _rows_that_are_there(path) if resume and name in RESUMED else ([], 0.0)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, console=record.err, transient=True, disable=not record.err.is_terminal) as bar:
-        task = bar.add_task(name, total=count)
-        for row in make():
-            rows.append(row)
+        task, others = bar.add_task(name, total=count, completed=len(rows)), record.Others()
+        for row in make(list(rows)):
+            rows.append(row | {"others": others.share()})
+            rows.sort(key=lambda r: place(name, r))
             bar.advance(task)
-            record.save(partial, {"part": name, **about, "took": time.perf_counter() - started, "rows": rows})
-    partial.replace(path)
+            elapsed = took + time.perf_counter() - started
+            record.save(partial, {"part": name, **about, "took": elapsed, "rows": rows})
+    if partial.is_file():
+        partial.replace(path)
     return path
+
+
+def place(part: str, row: dict[str, Any]) -> tuple[int, ...]:
+    """Return where a row stands in its table, whenever it was measured."""
+    cell = layers.CELLS.index(row["cell"]) if row["cell"] in layers.CELLS else 0
+    if part in layers.PARTS:
+        sizes, shape = list(layers.PARTS[part].shapes), tuple(row["shape"])
+        return (sizes.index(shape) if shape in sizes else 0, cell)
+    if part == "decoding":
+        return (cell, -row["pictures"], row["beam"])
+    return (row["captions"], cell) if part == "captioner" else (0,)
+
+
+def _keys(rows: list[dict[str, Any]], *names: str) -> list[tuple[Any, ...]]:
+    return [tuple(tuple(v) if isinstance(v := row[name], list) else v for name in names) for row in rows]
+
+
+def _rows_that_are_there(path: Path) -> tuple[list[dict[str, Any]], float]:
+    """Return what an earlier run has measured undisturbed, and how long it took."""
+    partial = path.with_suffix(".partial")
+    found = partial if partial.is_file() else path
+    if not found.is_file():
+        return [], 0.0
+    content = record.load(found)
+    return [row for row in content["rows"] if row.get("others", 1.0) <= record.DISTURBED], content["took"]
 
 
 def main(
@@ -64,6 +107,7 @@ def main(
     quick: Annotated[bool, typer.Option("--quick", help="Tiny sizes, to try it out: figures mean nothing.")] = False,
     rounds: Annotated[int, typer.Option(min=1, help="How many turns everybody takes at most.")] = turns.ROUNDS,
     folder: Annotated[Path, typer.Option(help="Where the records go.")] = record.RESULTS,
+    resume: Annotated[bool, typer.Option("--resume", help="Keep rows that are there undisturbed.")] = False,
 ) -> None:  # fmt: skip
     """Measure and keep what recurrent layers and the captioner cost beside other libraries."""
     known = parts(rounds, quick)
@@ -72,12 +116,12 @@ def main(
         raise typer.BadParameter(f"no parts {', '.join(unknown)} here; there are {', '.join(known)}")
     for name in names or known:
         if both:
-            options = ["--rounds", str(rounds), "--folder", str(folder), *(["--quick"] if quick else [])]
+            options = ["--rounds", str(rounds), "--folder", str(folder), *["--quick"] * quick, *["--resume"] * resume]
             for held in (False, True):
                 record.run_module("benchmarks.peers", [name, *options], held)
         else:
             record.warn_if_held_back()
-            record.err.print(f"{name}: {run_part(name, rounds, quick, folder)}", markup=False)
+            record.err.print(f"{name}: {run_part(name, rounds, quick, folder, resume)}", markup=False)
     for path in write_tables(folder):
         record.err.print(f"tables: {path}", markup=False)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from itertools import cycle, islice
@@ -61,11 +61,15 @@ def competitors(trainer: Trainer, captions: int) -> dict[str, Competitor]:
     return {name: Competitor(round_and_round(step)) for name, step in steps.items()}
 
 
-def measure(rounds: int, quick: bool = False, corpus: Corpus | None = None) -> Iterator[dict[str, Any]]:
-    """Yield a row for every cell and size of batch."""
+def measure(
+    rounds: int, quick: bool = False, corpus: Corpus | None = None, there: Collection[tuple[str, int]] = ()
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for every cell and size of batch, but for those that are `there` already."""
     corpus = corpus or find_corpus()
     for captions, bars in list(BARS.items())[: 1 if quick else None]:
         for cell, bar in zip(("LSTM", "GRU"), bars, strict=True):
+            if (cell, captions) in there:
+                continue
             trained = trainer(corpus, cell)
             # A turn is DIFFERENT steps at most, so that all go through the same batches in one.
             seconds = take_turns(competitors(trained, captions), rounds, turn=0.4)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from dataclasses import replace
 from importlib.util import find_spec
 from itertools import islice
@@ -22,15 +22,21 @@ BARS = {(1, 1000): 0.65, (3, 1000): 0.62, (1, 1): 1.0, (3, 1): 1.0}
 TAUGHT, LONGEST = 150, 34
 
 
-def measure(rounds: int, quick: bool = False, corpus: Corpus | None = None) -> Iterator[dict[str, Any]]:
-    """Yield a row for every cell, beam and number of pictures."""
+def measure(
+    rounds: int, quick: bool = False, corpus: Corpus | None = None, there: Collection[tuple[str, int, int]] = ()
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for every cell, beam and number of pictures, but for those that are `there` already."""
     corpus = corpus or find_corpus()
     for cell in ("LSTM",) if quick else ("LSTM", "GRU"):
+        if all((cell, *which) in there for which in BARS):
+            continue
         taught = trainer(corpus, cell)
         step = training_step(taught)
         for batch in islice(batches(taught, 64), 5 if quick else TAUGHT):
             step(batch)
         for (beam, pictures), bar in BARS.items():
+            if (cell, beam, pictures) in there:
+                continue
             count = min(pictures, 50) if quick else pictures
             found = competitors(taught, beam, count)
             captions = {name: each.first() for name, each in found.items()}

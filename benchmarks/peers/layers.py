@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from importlib import import_module
 from importlib.util import find_spec
 from typing import Any, NamedTuple
 
+from benchmarks.cost import measure as cost
 from benchmarks.peers import ours
 from benchmarks.peers.problem import Problem
 from benchmarks.turns import Competitor, take_turns
@@ -43,6 +44,7 @@ PARTS = {
     "lengths": Work("forward and backward, mixed lengths", MIXED, "training", mixed=True),
     "forward": Work("forward alone", FORWARD, "forward"),
     "step": Work("one step of a stream", STEP, "step"),
+    "floor": Work("forward and backward", TRAINING, "floor"),
 }
 
 
@@ -55,7 +57,9 @@ def problems(part: str) -> Iterator[tuple[Problem, float]]:
 
 
 def competitors(problem: Problem, call: str) -> dict[str, Competitor]:
-    """Return ours and every installed library's that can do the work."""
+    """Return ours and every installed library's that can do the work; for the floor ours and what it is made of."""
+    if call == "floor":
+        return floor(problem)
     found: dict[str, Competitor] = {"ours": getattr(ours, call)(problem)}
     for library, module in OTHERS.items():
         if find_spec(library) is None or (problem.mixed and library != "torch"):
@@ -68,23 +72,34 @@ def competitors(problem: Problem, call: str) -> dict[str, Competitor]:
     return found
 
 
-def measure(part: str, rounds: int, shrink: int = 1) -> Iterator[dict[str, Any]]:
-    """Yield a row of the record for every shape and cell.
+def floor(problem: Problem) -> dict[str, Competitor]:
+    """Return our training step, its matrix products alone, and its calls alone: one sequence of one unit."""
+    nothing = Problem(problem.cell, problem.T, 1, 1, 1)
+    products = cost.products(problem.layer, problem.shape)
+    return {"ours": ours.training(problem), "products": Competitor(products), "calls": ours.training(nothing)}
+
+
+def measure(
+    part: str, rounds: int, shrink: int = 1, there: Collection[tuple[str, tuple[int, ...]]] = ()
+) -> Iterator[dict[str, Any]]:
+    """Yield a row of the record for every cell and shape, but for those that are `there` already.
 
     shrink : divides the steps and the units, to try the command out; such figures mean nothing.
     """
     for whole, bar in problems(part):
         T, B, D, H = whole.shape
         problem = Problem(whole.cell, max(1, T // shrink), B, max(1, D // shrink), max(1, H // shrink), whole.mixed)
+        if (problem.cell, problem.shape) in there:
+            continue
         found = competitors(problem, PARTS[part].call)
-        same = {name: each for name, each in found.items() if name != "torch padded"}  # whose rows are laid out apart
-        problem.check(same)
+        if part != "floor":  # whose competitors do less; and the rows of "torch padded" are laid out apart
+            problem.check({name: each for name, each in found.items() if name != "torch padded"})
         seconds = take_turns(found, rounds)
         yield {
             "work": PARTS[part].name,
             "cell": problem.cell,
             "shape": problem.shape,
-            "bar": bar,
+            **({} if part == "floor" else {"bar": bar}),
             "settings": {name: dict(each.settings) for name, each in found.items() if each.settings},
             "seconds": seconds,
         }

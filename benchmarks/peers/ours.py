@@ -25,7 +25,7 @@ def training(problem: Problem) -> Competitor:
 
 
 def forward(problem: Problem) -> Competitor:
-    """Forward alone; returns the output."""
+    """Forward alone, as one evaluates: no trace is kept; returns the output."""
     layer, x = problem.layer, problem.x
     layer.training = layer.keeps_trace = False
     return Competitor(lambda: layer(x)[:1])

@@ -155,13 +155,28 @@ def test_the_command_measures_keeps_and_reports(tmp_path: Path, monkeypatch: pyt
     assert kept.with_suffix(".md").read_text() == before
 
 
-def test_a_plan_knows_how_many_steps_it_has() -> None:
-    steps = [0]
-
-    def advance() -> None:
-        steps[0] += 1
-
-    found = list(measure.measure(TINY, advance))
-    assert steps[0] == len(TINY)
+def test_every_step_gives_rows_and_equal_parameters_are_about_equal() -> None:
+    todo = measure.steps(TINY)
+    assert len(todo) == len(TINY.shapes()) + len(TINY.equal) + len(TINY.stream) + len(measure.CELLS)
+    found = [each for step in todo.values() for each in step()]
     parameters = {r["cell"]: r["cost"]["parameters"] for r in found if r["work"] == "training, equal parameters"}
     assert parameters["GRU"] == pytest.approx(parameters["LSTM"], rel=0.25)
+
+
+def test_what_is_there_undisturbed_is_not_measured_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept, made_of, shares = tmp_path / "it.json", [], iter([0.0, 0.9, 0.0])
+
+    def step(name: str) -> Any:
+        def rows_of() -> Any:
+            made_of.append(name)
+            yield {"work": "calls", "seconds": {"ours": [1.0]}}
+
+        return rows_of
+
+    monkeypatch.setattr(command, "steps", lambda plan: {name: step(name) for name in ("quiet", "busy")})
+    monkeypatch.setattr(doctor, "rates", lambda: {"float32": 1.0})
+    monkeypatch.setattr(record.Others, "share", lambda self: next(shares))
+    command.measure(TINY, kept, resume=False)
+    command.measure(TINY, kept, resume=True)
+    assert made_of == ["quiet", "busy", "busy"]
+    assert [(r["step"], r["others"]) for r in record.load(kept)["rows"]] == [("quiet", 0.0), ("busy", 0.0)]

@@ -111,6 +111,7 @@ def test_memory_is_told_with_its_ratio_and_growth() -> None:
 def test_each_machine_gets_a_file_of_all_its_parts(tmp_path: Path) -> None:
     record.save(tmp_path / "amd-epyc-2-training.json", made.record("training", [made.training_row(1e-3, torch=2e-3)]))
     record.save(tmp_path / "amd-epyc-2-cost.json", made.record("cost", []))
+    (tmp_path / "gpu-card.json").write_text('{"another": "record"}')
     assert [path.name for path in tables.write_tables(tmp_path)] == ["amd-epyc-2.md"]
     text = (tmp_path / "amd-epyc-2.md").read_text()
     assert text.startswith("### Forward and backward")
