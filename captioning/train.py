@@ -25,6 +25,7 @@ from captioning.model import Captioner
 from captioning.setup import first_values, make_objective, make_optimiser, make_schedule, refuse_other_recipe
 from captioning.text import SCORING, clean
 from encoders import Features
+from rnncore.array import reserved_bytes
 from rnncore.finite import describe_gradients
 from rnncore.losses import NonFiniteLoss
 from rnncore.optim import clip_global_norm
@@ -160,6 +161,8 @@ class Trainer:
             "train_seconds": trained,
             "seconds": time.perf_counter() - started,
         }
+        if reserved := reserved_bytes(self.model.xp):
+            record["device_bytes"] = reserved
         self.schedule.observe(validation_loss)
         self.history.append(record)
         if self._is_best():
@@ -174,7 +177,13 @@ class Trainer:
         order, noise = (np.random.default_rng(key) for key in ([settings.seed, epoch], [settings.seed, epoch, 1]))
         total, rows, words = 0.0, 0, 0
         for k, pictures in enumerate(split.picture_batches(settings.pictures_per_batch, order)):
-            loss, count = self._learn(pictures, noise, f"epoch {epoch}, batch {k + 1}")
+            where = f"epoch {epoch}, batch {k + 1}"
+            try:
+                loss, count = self._learn(pictures, noise, where)
+            except MemoryError as error:  # CuPy's is one too
+                size = f"{len(pictures)} pictures, {split.words_of(pictures)} words"
+                lower = f"lower training.pictures_per_batch (now {settings.pictures_per_batch}); {self._kept()}"
+                raise CaptioningError(f"out of memory at {where}: {size}; {lower}") from error
             total, rows = total + loss * count, rows + count
             words += split.words_of(pictures)
             report(Progress(epoch, settings.epochs, words, split.words, total / rows, time.perf_counter() - started))
@@ -196,9 +205,11 @@ class Trainer:
         return loss, count
 
     def _diverged(self, what: str) -> NonFiniteLoss:
+        return NonFiniteLoss(f"{what}; lower training.learning_rate or set training.clip_norm; {self._kept()}")
+
+    def _kept(self) -> str:
         done = len(self.history)
-        kept = f"the checkpoint of epoch {done} is kept" if done else "no epoch was finished"
-        return NonFiniteLoss(f"{what}; lower training.learning_rate or set training.clip_norm; {kept}")
+        return f"the checkpoint of epoch {done} is kept" if done else "no epoch was finished"
 
     def _validation_scores(self) -> dict[str, float] | None:
         """Decode the validation pictures, where that decides when to stop."""

@@ -89,6 +89,14 @@ def synchronize(x: Array) -> None:
         sys.modules["cupy"].cuda.get_current_stream().synchronize()
 
 
+def reserved_bytes(xp: ModuleType) -> int:
+    """Return how much of the GPU's memory CuPy has taken, 0 for NumPy.
+
+    CuPy keeps what it has once taken, so after a step of training this is what the largest step so far needed.
+    """
+    return 0 if xp is np else int(xp.get_default_memory_pool().total_bytes())
+
+
 class Workspace:
     """Named buffers that are used again and grow when needed, so that a training loop allocates nothing large."""
 

@@ -18,7 +18,22 @@ loop     the loop over time
 fused    all of this as a cell
 """
 
+from rnncore.cells import GRU, LSTM
 from rnncore.kernels.fused import Fused
 from rnncore.kernels.symbols import CannotRecord
 
-__all__ = ["CannotRecord", "Fused"]
+__all__ = ["CannotRecord", "Fused", "FusedGRU", "FusedLSTM"]
+
+
+class FusedLSTM(Fused):
+    """`Fused(LSTM())`, by a name that commands and recipes can take: "rnncore.kernels:FusedLSTM"."""
+
+    def __init__(self) -> None:
+        super().__init__(LSTM())
+
+
+class FusedGRU(Fused):
+    """`Fused(GRU())`, by a name that commands and recipes can take: "rnncore.kernels:FusedGRU"."""
+
+    def __init__(self) -> None:
+        super().__init__(GRU())

@@ -112,9 +112,6 @@ class ndarray:
     def astype(self, dtype: Any, copy: bool = True) -> ndarray:
         return self if not copy and self.dtype == dtype else _made(self._host.astype(dtype), self)
 
-    def fill(self, value: float) -> None:
-        self[...] = value
-
 
 def _index(index: Any) -> Any:
     """Unwrap an index; masks are counted as a read, since CuPy must know how many are True."""
@@ -291,6 +288,7 @@ def module() -> ModuleType:
     norm = _function("sqrt")
     linalg = SimpleNamespace(norm=lambda x: norm(FUNCTIONS["sum"](FUNCTIONS["multiply"](x, x))))
     runtime = SimpleNamespace(getDeviceCount=lambda: 1)
+    made.get_default_memory_pool = lambda: SimpleNamespace(total_bytes=lambda: 12345)  # type: ignore[attr-defined]
     stream = lambda: stand_in_cuda.current.stream  # noqa: E731
     cuda = SimpleNamespace(runtime=runtime, get_current_stream=stream, Stream=stand_in_cuda.Stream)
     cuda.Device = lambda: SimpleNamespace(attributes=stand_in_cuda.CARD)
