@@ -276,15 +276,16 @@ for _name, _keywords in REDUCTIONS.items():
     setattr(ndarray, _name, lambda self, *axis, f=FUNCTIONS[_name], **options: f(self, *axis, **options))
 
 
+CONSTANTS = ("float32", "float64", "uint32", "intp", "uint8", "uint16", "bool_", "inf", "nan")
+
+
 def module() -> ModuleType:
     """Return a module to be put into `sys.modules` as 'cupy'."""
     from tests.gpu import stand_in_cuda
 
     made = ModuleType("cupy")
     vars(made).update(FUNCTIONS)
-    vars(made).update(
-        {name: getattr(np, name) for name in ("float32", "float64", "uint32", "intp", "uint8", "uint16", "bool_")}
-    )
+    vars(made).update({name: getattr(np, name) for name in CONSTANTS})
     norm = _function("sqrt")
     linalg = SimpleNamespace(norm=lambda x: norm(FUNCTIONS["sum"](FUNCTIONS["multiply"](x, x))))
     runtime = SimpleNamespace(getDeviceCount=lambda: 1)
