@@ -26,6 +26,7 @@ HEADS = {
     "floor": "How far the floor is",
     "memory": "Memory of a training step",
     "captioner": "The captioner's training step",
+    "captioner-default": "The captioner's training step, recipe `default`",
     "keras": "Beside the usual Keras recipe",
     "decoding": "Captions from a trained model",
     "encoder": "Pictures to features",
@@ -42,6 +43,7 @@ NOTES = {
     "memory": "Peak resident memory above what was resident before, MB, each library in a process of its own. Over "
     "1000 steps of the small shape: how far the process grew after the first 100.",
     "captioner": "Recipe `paper`, everything included: dropout, vocabulary softmax, clipping, Adam.",
+    "captioner-default": "512 units, an embedding that is trained, dropout before the vocabulary as well.",
     "keras": "Every prefix a padded sample of its own, targets one-hot, on TensorFlow; equal captions a batch.",
     "decoding": "ms a picture; both search alike and mostly say the same.",
     "encoder": "The whole way from picture files to stored features, beside the bare session on ready arrays.",

@@ -39,10 +39,11 @@ def parts(rounds: int, quick: bool) -> dict[str, tuple[Rows, int]]:
         for name, work in layers.PARTS.items()
     }
     found["memory"] = (lambda rows: memory.measure(quick), 2 * (len(memory.SHAPES) + 1))
-    found["captioner"] = (
-        lambda rows: captioner.measure(rounds, quick, None, _keys(rows, "cell", "captions")),
-        2 * len(captioner.BARS),
-    )
+    for name, recipe in (("captioner", "paper"), ("captioner-default", "default")):
+        found[name] = (
+            lambda rows, recipe=recipe: captioner.measure(rounds, quick, None, _keys(rows, "cell", "captions"), recipe),
+            2 * len(captioner.BARS[recipe]),
+        )
     found["decoding"] = (
         lambda rows: decoding.measure(rounds, quick, None, _keys(rows, "cell", "beam", "pictures")),
         2 * len(decoding.BARS),
