@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from http.client import HTTPConnection
 from threading import Thread
 from typing import Any
@@ -31,13 +32,11 @@ def server() -> Iterator[Server]:
 def ask(
     server: Server, path: str, body: str | None = None, method: str = "POST", **headers: str
 ) -> tuple[int, bytes, str]:
-    connection = HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    connection.request(method, path, body, {"Content-Type": "application/json", **named})
-    reply = connection.getresponse()
-    found = reply.status, reply.read(), reply.headers["Content-Type"]
-    connection.close()
-    return found
+    with closing(HTTPConnection("127.0.0.1", server.server_address[1], timeout=10)) as connection:
+        connection.request(method, path, body, {"Content-Type": "application/json", **named})
+        reply = connection.getresponse()
+        return reply.status, reply.read(), reply.headers["Content-Type"]
 
 
 def test_it_serves_the_page_and_answers(server: Server) -> None:
