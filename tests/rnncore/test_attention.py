@@ -124,6 +124,12 @@ def test_float32_stays_float32() -> None:
     assert {a.dtype for a in (trace.output, trace["weights"], back.x, *grads.values())} == {np.dtype(np.float32)}
 
 
+def test_one_of_each_is_enough_and_a_selector_is_asked_for() -> None:
+    smallest = Attention(LSTM(), size=1, width=1, places=1)
+    assert "selector" not in smallest.shapes(2, 3)
+    assert "selector" in Attention(LSTM(), 1, 1, 1, selector=True).shapes(2, 3)
+
+
 def test_a_size_of_nothing_is_refused() -> None:
     with pytest.raises(ValueError, match="places: expected at least 1, got 0"):
         Attention(GRU(), 2, 2, 0)
