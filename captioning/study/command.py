@@ -15,14 +15,13 @@ from captioning.commands import save_json
 from captioning.data import Dataset, load_dataset
 from captioning.ensemble import open_checkpoint
 from captioning.errors import CaptioningError
-from captioning.machine import describe_machine
 from captioning.study.page import names_of, study_page, study_server
 from captioning.study.prices import measures_of
 from captioning.study.studied import Studied
 from captioning.terminal import counting_bar, out
 from encoders import open_features
 from encoders.files import atomic_write
-from rnncore.machine import command_line
+from rnncore.machine import command_line, describe_machine
 from rnncore.study import table, write_csv, write_safetensors
 
 

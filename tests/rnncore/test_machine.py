@@ -10,8 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from captioning.machine import describe_machine
-from rnncore.machine import usable_cores
+from rnncore.machine import describe_machine, usable_cores
 
 
 def test_it_tells_what_a_timing_depends_on() -> None:
