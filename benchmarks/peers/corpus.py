@@ -63,12 +63,12 @@ def drawn_corpus(pictures: int, seed: int = 0) -> Corpus:
     return Corpus(Dataset("drawn after Flickr8k's statistics", of_picture, chosen, None), features, changes, None)
 
 
-def trainer(corpus: Corpus, cell: str, recipe: str = "paper", **overrides: Any) -> Trainer:
+def trainer(corpus: Corpus, cell: str, recipe: str = "paper", device: str = "cpu", **overrides: Any) -> Trainer:
     """Return the trainer of a recipe on the corpus; its folder is gone at once, since nothing is kept."""
     changes = {**corpus.overrides, "model.cell": cell, **{k.replace("__", "."): v for k, v in overrides.items()}}
     own = load_recipe(recipe).with_overrides(changes)
     with tempfile.TemporaryDirectory() as folder:
-        return Trainer(own, corpus.dataset, corpus.features, Path(folder), corpus.glove)
+        return Trainer(own, corpus.dataset, corpus.features, Path(folder), corpus.glove, device=device)
 
 
 def batches(trainer: Trainer, captions: int, seed: int = 0) -> Iterator[Batch]:

@@ -22,18 +22,48 @@ from rnncore.cells import GRU, LSTM
 from rnncore.kernels.fused import Fused
 from rnncore.kernels.symbols import CannotRecord
 
-__all__ = ["CannotRecord", "Fused", "FusedGRU", "FusedLSTM"]
+__all__ = [
+    "CannotRecord", "Fused", "FusedGRU", "FusedGRUBF16", "FusedGRUTF32", "FusedLSTM", "FusedLSTMBF16", "FusedLSTMTF32",
+]  # fmt: skip
 
 
 class FusedLSTM(Fused):
     """`Fused(LSTM())`, by a name that commands and recipes can take: "rnncore.kernels:FusedLSTM"."""
 
-    def __init__(self) -> None:
-        super().__init__(LSTM())
+    def __init__(self, products: str = "float32") -> None:
+        super().__init__(LSTM(), products=products)
 
 
 class FusedGRU(Fused):
     """`Fused(GRU())`, by a name that commands and recipes can take: "rnncore.kernels:FusedGRU"."""
 
+    def __init__(self, products: str = "float32") -> None:
+        super().__init__(GRU(), products=products)
+
+
+class FusedLSTMTF32(FusedLSTM):
+    """`FusedLSTM` whose products round their operands to TF32."""
+
     def __init__(self) -> None:
-        super().__init__(GRU())
+        super().__init__("tf32")
+
+
+class FusedGRUTF32(FusedGRU):
+    """`FusedGRU` whose products round their operands to TF32."""
+
+    def __init__(self) -> None:
+        super().__init__("tf32")
+
+
+class FusedLSTMBF16(FusedLSTM):
+    """`FusedLSTM` whose products round their operands to bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__("bf16")
+
+
+class FusedGRUBF16(FusedGRU):
+    """`FusedGRU` whose products round their operands to bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__("bf16")

@@ -288,11 +288,17 @@ def module() -> ModuleType:
     vars(made).update({name: getattr(np, name) for name in CONSTANTS})
     norm = _function("sqrt")
     linalg = SimpleNamespace(norm=lambda x: norm(FUNCTIONS["sum"](FUNCTIONS["multiply"](x, x))))
-    runtime = SimpleNamespace(getDeviceCount=lambda: 1)
-    made.get_default_memory_pool = lambda: SimpleNamespace(total_bytes=lambda: 12345)  # type: ignore[attr-defined]
+    properties = {"name": b"a stand-in", "totalGlobalMem": 1 << 30}
+    runtime = SimpleNamespace(getDeviceCount=lambda: 1, getDeviceProperties=lambda device: properties)
+    runtime.driverGetVersion = runtime.runtimeGetVersion = lambda: 13000
+    pool = SimpleNamespace(total_bytes=lambda: 12345, free_all_blocks=lambda: None)
+    made.get_default_memory_pool = lambda: pool  # type: ignore[attr-defined]
+    linalg_types = {"COMPUTE_TYPE_FP32": 5, "COMPUTE_TYPE_TF32": 6, "set_compute_type": lambda dtype, kind: None}
+    made._core = SimpleNamespace(_routines_linalg=SimpleNamespace(**linalg_types))  # type: ignore[attr-defined]
+    made.__version__ = "14, stood in for"  # type: ignore[attr-defined]
     stream = lambda: stand_in_cuda.current.stream  # noqa: E731
     cuda = SimpleNamespace(runtime=runtime, get_current_stream=stream, Stream=stand_in_cuda.Stream)
-    cuda.Device = lambda: SimpleNamespace(attributes=stand_in_cuda.CARD)
+    cuda.Device = lambda: SimpleNamespace(id=0, attributes=stand_in_cuda.CARD)
     resident = lambda kernel, threads, shared: stand_in_cuda.CARD["resident"]  # noqa: E731
     cuda.driver = SimpleNamespace(occupancyMaxActiveBlocksPerMultiprocessor=resident)
     vars(made).update(ndarray=ndarray, bool=bool, linalg=linalg, cuda=cuda, RawModule=stand_in_cuda.RawModule)
