@@ -87,45 +87,58 @@ class Regulariser:
             raise ValueError(f"zoneout: {type(cell).__name__} has the states {', '.join(cell.state)}, got {unknown}")
         if self.recurrent_dropout and "U" not in p:
             raise ValueError(f"recurrent_dropout: {type(cell).__name__} has no recurrent product; zoneout is for all")
-        noise = Noise(self, cell, trace)
+        noise = Noise.draw(self, cell, trace)
         return noise if noise.zones or noise.mask is not None else None
 
 
+@dataclass
 class Noise:
     """The masks of one pass, and the step of a cell between them.
 
+    `Regulariser.draw` makes one. All of its arrays lie in the Trace's memory, at the same place in every pass of a
+    size, and have as many columns a step as its slabs, b_t or a few more.
+
     Attributes
     ----------
-    mask : (H, B) the m of `Regulariser`, or None; as all here with the columns more that the Trace has.
+    carries : `Cell.carries`.
+    mask : the m of `Regulariser` at every step, (H, b_t), or None. recalled : memory for h times m.
     zones : for each state with zoneout, by its place in `Cell.state`, d_t at every step: (H, b_t), or the rate.
     masks : those of the above that are drawn, as slabs (H, b_t), by the names under which the Trace shows them.
     proposed : for the same states, what the step computed, before zoneout: (H, b_t) at every step.
     """
 
-    def __init__(self, regulariser: Regulariser, cell: Cell, trace: Trace) -> None:
-        self.carries = bool(getattr(cell, "carries", False))
-        self.mask: Array | None = None
-        self.zones: dict[int, list[Array]] = {}
-        self.proposed: dict[int, list[Array]] = {}
-        self.masks: dict[str, list[Array]] = {}
+    carries: bool
+    mask: list[Array] | None = None
+    recalled: list[Array] = field(default_factory=list)
+    zones: dict[int, list[Array]] = field(default_factory=dict)
+    proposed: dict[int, list[Array]] = field(default_factory=dict)
+    masks: dict[str, list[Array]] = field(default_factory=dict)
+
+    @classmethod
+    def draw(cls, regulariser: Regulariser, cell: Cell, trace: Trace) -> Noise:
+        """Draw the masks of a pass that `trace` is laid out for."""
+        noise = cls(bool(getattr(cell, "carries", False)))
         rate, seed = regulariser.recurrent_dropout, regulariser.seed
         if rate and seed is not None:
-            self._draw_mask(rate, _generator(seed, 0), trace)
+            noise._draw_mask(rate, _generator(seed, 0), trace)
         for k, name in enumerate(cell.state):
             if rate := regulariser.zoneout.get(name, 0.0):
-                self.proposed[k] = trace.slabs(f"proposed {name}", trace.sizes[name])
+                noise.proposed[k] = trace.slabs(f"proposed {name}", trace.sizes[name])
                 if seed is None:
-                    self.zones[k] = [trace.dtype.type(rate)] * len(trace.now)
+                    noise.zones[k] = [trace.dtype.type(rate)] * len(trace.now)
                 else:
-                    self.zones[k] = self.masks[f"zoneout {name}"] = _zones(rate, _generator(seed, k + 1), name, trace)
+                    noise.zones[k] = noise.masks[f"zoneout {name}"] = _zones(rate, _generator(seed, k + 1), name, trace)
+        return noise
 
     def _draw_mask(self, rate: float, random: np.random.Generator, trace: Trace) -> None:
-        size, packing = trace.sizes[trace.cell.state[0]], trace.packing
+        size, packing, width = trace.sizes[trace.cell.state[0]], trace.packing, trace.initial_width
         kept = packing.sort(random.random((packing.batch, size), np.float32) >= rate).T
-        self.mask = trace.xp.zeros((size, trace.initial_width), trace.dtype)
-        self.mask[:, : packing.batch] = trace.xp.asarray(kept.astype(trace.dtype) / trace.dtype.type(1 - rate))
-        self.masks["recurrent_dropout"] = [self.mask[:, :b] for b in packing.batch_sizes]
-        self._recalled = trace.xp.empty(self.mask.size, trace.dtype)
+        ((mask,), (recalled,)) = (trace.slabs(name, size, (width,)) for name in ("mask", "recalled"))
+        mask[:, packing.batch :] = 0
+        mask[:, : packing.batch] = trace.xp.asarray(kept.astype(trace.dtype) / trace.dtype.type(1 - rate))
+        self.mask = [mask[:, :w] for w in trace.widths]
+        self.recalled = [recalled.reshape(-1)[: size * w].reshape(size, w) for w in trace.widths]
+        self.masks["recurrent_dropout"] = [mask[:, :b] for b in packing.batch_sizes]
 
     def step(self, cell: Cell, p: Weights, now: Now, t: int) -> None:
         """Run the cell's step, and mix what it computed with what was before."""
@@ -143,7 +156,7 @@ class Noise:
             dstate[k][...] -= d
         cell.step_backward(p, self._inside(now, t), dstate)
         if self.mask is not None and not self.carries:
-            dstate[0][...] *= self.mask[:, : now.a.shape[1]]
+            dstate[0][...] *= self.mask[t]
         for k, d in held.items():
             dstate[k][...] += d
 
@@ -154,8 +167,7 @@ class Noise:
         reaching = tuple(None if k in self.zones else d for k, d in enumerate(now.reaching))
         if self.mask is None:
             return now._replace(next=after, reaching=reaching)
-        mask = self.mask[:, : now.a.shape[1]]
-        recalled = self._recalled[: mask.size].reshape(mask.shape)
+        mask, recalled = self.mask[t], self.recalled[t]
         now.xp.multiply(now.prev[0], mask, out=recalled)
         if self.carries:
             return now._replace(next=after, reaching=reaching, recalled=recalled, mask=mask)

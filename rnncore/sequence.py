@@ -96,7 +96,7 @@ def forward(
     trace.x = packing.pack(x) if trace.padded else x
     set_initial(trace, initial)
     trace.noise = noise = None if regulariser is None else regulariser.draw(cell, p, trace)
-    if noise is None and (own := getattr(cell, "forward_loop", None)) is not None:
+    if (own := getattr(cell, "forward_loop", None)) is not None:
         own(p, trace)
         return trace
 
@@ -174,7 +174,7 @@ def backward(
     last = last_gradients(trace, dlast)
     da = trace.gradient_buffer()
     reaching = trace.state_gradient_buffers() if keep_state_gradients else None
-    if noise is None and (own := getattr(cell, "backward_loop", None)) is not None:
+    if (own := getattr(cell, "backward_loop", None)) is not None:
         own(p, trace, rows, last, reaching)
         return _gradients(cell, p, trace, last, grads, need_dx)
     dstate = tuple(xp.zeros((len(d), trace.initial_width), trace.dtype) for d in last)

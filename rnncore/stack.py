@@ -99,6 +99,7 @@ class Lane:
         self.trace: Trace | None = None
         self._used = self.weights
         self._mask: Array | None = None
+        self._dropped: Array | None = None
 
     def forward(
         self, x: Array, initial: States | None, packing: Packing, flip: Array, noise: LaneNoise, keep: bool = True
@@ -106,8 +107,9 @@ class Lane:
         """Return the output rows (N, H) of the rows x (N, D); keep : whether the Trace has every step."""
         self._used, self._mask = self.weights, None
         if noise.dropconnect is not None:
-            U, self._mask = noise.dropconnect.forward(self.weights["U"])
-            self._used = self.weights | {"U": U}
+            # always to the same place, which a loop that is captured on a GPU reads from
+            self._dropped, self._mask = noise.dropconnect.forward(self.weights["U"], out=self._dropped)
+            self._used = self.weights | {"U": self._dropped}
         rows = x[flip] if self.reverse else x
         self.trace = sequence.forward(
             self.cell, self._used, rows, initial, packing, self.trace, noise.regulariser, keep

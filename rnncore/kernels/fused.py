@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from rnncore.kernels.loop import backward_loop, forward_loop
 from rnncore.kernels.program import Program, compose
 from rnncore.kernels.record import Kind, record
 from rnncore.params import Initialiser
+from rnncore.regularise import Noise
 from rnncore.trace import Now, Trace
 
 
@@ -30,12 +32,12 @@ class Fused:
     ----------
     cell : any cell whose steps can be recorded; one that cannot raises `CannotRecord` at its first step.
     graph : whether the loop over time is captured as a CUDA graph from the second pass of the same sizes on, so that
-        a pass costs one launch. A pass with zoneout or recurrent dropout is not captured: its steps are launched
-        one by one.
+        a pass costs one launch. Zoneout and recurrent dropout are part of it: their masks are drawn before the loop.
     products : 'float32', 'tf32' or 'bf16': how the products of float32 arrays round their operands on the way into
         the tensor cores; sums and parameters stay float32. See `rnncore.kernels.blas`.
     persistent : whether the loop forward is one kernel that keeps U on the chip (`rnncore.kernels.persistent`), for up
-        to 64 sequences; sizes that do not fit are refused. The loop backward is as without it.
+        to 64 sequences; sizes that do not fit are refused, and so are zoneout and recurrent dropout. The loop
+        backward is as without it.
 
     Examples
     --------
@@ -144,10 +146,26 @@ class Fused:
         return f"Fused({type(self.cell).__name__}, {options})"
 
 
-def step_views(cell: Fused, now: Now, dstate: tuple[Array, ...] = ()) -> dict[str, Array]:
-    """Return the buffers of a step by the names of `record`."""
+def step_views(
+    cell: Fused, now: Now, dstate: tuple[Array, ...] = (), noise: Noise | None = None, t: int = 0
+) -> dict[str, Array]:
+    """Return the buffers of a step by the names of `record`, with those of the noise at step t."""
     views = {"a": now.a, "da": now.da, "scratch": now.scratch, "recalled": now.recalled, "mask": now.mask}
     for what, arrays in (("prev", now.prev), ("next", now.next), ("dstate", dstate), ("reaching", now.reaching)):
         views |= {f"{what} {name}": a for name, a in zip(cell.state, arrays, strict=False)}
     views |= {f"saved {name}": a for name, a in zip(cell.saved, now.saved, strict=True)}
+    if noise is not None:
+        for what, slabs in (("zones", noise.zones), ("proposed", noise.proposed)):
+            views |= {f"{what} {cell.state[k]}": steps[t] for k, steps in slabs.items()}
+        if noise.mask is not None:
+            views |= {"mask": noise.mask[t], "recalled": noise.recalled[t]}
     return views
+
+
+def kind_of_noise(cell: Fused, noise: Noise | None) -> dict[str, Any]:
+    """Return the fields of a `Kind` that noise decides: a rate is part of the kernel, masks are read by it."""
+    if noise is None:
+        return {}
+    first = {k: steps[0] for k, steps in noise.zones.items()}
+    rates = (None if is_on_gpu(z) else float(z) for z in (first.get(k, 0.0) for k in range(len(cell.state))))
+    return {"zones": tuple(rates), "drops": noise.mask is not None}

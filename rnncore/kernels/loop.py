@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rnncore.array import Array
+from rnncore.array import Array, is_on_gpu
 from rnncore.kernels import persistent
 from rnncore.kernels.launch import layout_kernels, shape_of
 from rnncore.kernels.record import Kind
@@ -27,23 +27,23 @@ if TYPE_CHECKING:
 
 def forward_loop(cell: Fused, p: Mapping[str, Array], trace: Trace) -> None:
     """Fill `trace` from `trace.x` and the initial states."""
-    from rnncore.kernels.fused import step_views
+    from rnncore.kernels.fused import kind_of_noise, step_views
 
     memory = cell.workspace(trace.dtype)
     x = memory.take("x", *trace.x.shape)
     x[...] = trace.x  # a graph reads from an address that does not change
-    kind = Kind(whole=True)
+    kind = Kind(whole=True, **kind_of_noise(cell, trace.noise))
 
     def launch() -> None:
         _input_products(cell, p["W"], x, trace)
         if cell.persistent:
             persistent.run(cell, p, trace, cell.program(p, trace.now[0], kind))
         else:
-            for now in trace.now:
-                cell.launch(p, now, kind, step_views(cell, now))
+            for t, now in enumerate(trace.now):
+                cell.launch(p, now, kind, step_views(cell, now, (), trace.noise, t))
         _rows_from_slabs(trace.packing, trace.now[0].next[0], trace.state_rows[trace.packing.batch :])
 
-    _run(cell, launch, ("forward", *_fixed(p, trace), x.data.ptr), graph=not cell.persistent)
+    _run(cell, launch, ("forward", kind, *_fixed(p, trace), x.data.ptr), graph=not cell.persistent)
 
 
 def backward_loop(
@@ -59,7 +59,7 @@ def backward_loop(
     rows : (N, H) the gradient of the outputs from outside, or None. reaching : for every state where its gradient at
         each step is kept, or None.
     """
-    from rnncore.kernels.fused import step_views
+    from rnncore.kernels.fused import kind_of_noise, step_views
 
     memory, packing = cell.workspace(trace.dtype), trace.packing
     upstream = None
@@ -69,21 +69,22 @@ def backward_loop(
     working = tuple(memory.take(f"dstate {k}", *d.shape) for k, d in enumerate(dstate))
     for mine, d in zip(working, dstate, strict=True):
         mine[...] = d
-    kind = Kind(True, keeps=(True,) * len(reaching or ()), whole=True, arrives=rows is not None)
+    kept, noise = (True,) * len(reaching or ()), kind_of_noise(cell, trace.noise)
+    kind = Kind(True, keeps=kept, whole=True, arrives=rows is not None, **noise)
 
     def launch() -> None:
         for t in reversed(range(len(trace.now))):
             now, here = trace.now[t], slice(packing.offsets[t], packing.offsets[t + 1])
             now = now._replace(da=trace.da[:, here], reaching=tuple(slabs[t] for slabs in reaching or ()))
             b = packing.batch_sizes[t]
-            views = step_views(cell, now, tuple(d[:, :b] for d in working))
+            views = step_views(cell, now, tuple(d[:, :b] for d in working), trace.noise, t)
             if upstream is not None:
                 size = len(working[0])
                 views["upstream"] = upstream[here.start * size : here.stop * size].reshape(size, b)
             cell.launch(p, now, kind, views)
 
-    kept = [slabs[0] for slabs in reaching or ()]
-    addresses = [None if a is None else a.data.ptr for a in (upstream, trace.da, *working, *kept)]
+    first = [slabs[0] for slabs in reaching or ()]
+    addresses = [None if a is None else a.data.ptr for a in (upstream, trace.da, *working, *first)]
     _run(cell, launch, ("backward", kind, *_fixed(p, trace), *addresses), graph=True)
     for mine, d in zip(working, dstate, strict=True):
         d[...] = mine
@@ -103,6 +104,9 @@ def _fixed(p: Mapping[str, Array], trace: Trace) -> Iterator[Hashable]:
     yield from (trace.hidden, trace.dtype, trace.packing.batch_sizes)
     yield from (a.data.ptr for a in (*p.values(), first.a, first.scratch, *first.prev, *first.next, *first.saved))
     yield trace.state_rows.data.ptr
+    if trace.noise is not None:
+        steps = [*trace.noise.zones.values(), *trace.noise.proposed.values(), trace.noise.mask, trace.noise.recalled]
+        yield from (each[0].data.ptr for each in steps if each and is_on_gpu(each[0]))
 
 
 def _input_products(cell: Fused, W: Array, x: Array, trace: Trace) -> None:

@@ -189,6 +189,8 @@ def run(cell: Fused, p: Mapping[str, Array], trace: Trace, program: Program) -> 
     ValueError
         If there are too many sequences, or the units do not fit on the chip; the message says how many would.
     """
+    if trace.noise is not None:
+        raise ValueError("a persistent kernel takes neither zoneout nor recurrent dropout; leave persistent out")
     hidden, dtype, batch, packing = trace.hidden, trace.dtype, trace.packing.batch, trace.packing
     product, kernel = parts_of(program, hidden)
     if not p["U"].flags.c_contiguous:

@@ -85,7 +85,7 @@ def compose(tape: Tape, hidden: int) -> Program:
 
 def _is_working(name: str) -> bool:
     """Whether a buffer's content is of no interest after the step."""
-    return name == "scratch" or name.startswith("temporary")
+    return name in ("scratch", "recalled") or name.startswith("temporary")
 
 
 def _names(stage: Stage) -> tuple[str, ...]:

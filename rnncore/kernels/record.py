@@ -9,12 +9,13 @@ by number.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from rnncore.cells.base import Cell
 from rnncore.kernels.symbols import CannotRecord, Matrix, Rows, Tape, Weight
+from rnncore.regularise import Noise
 from rnncore.trace import Now, sizes_of
 
 
@@ -22,11 +23,13 @@ class Kind(NamedTuple):
     """What is recorded.
 
     backward : `step_backward`, and not `step`.
-    masked : with a mask of recurrent dropout.
+    masked : with a mask of recurrent dropout, which the cell heeds (`Now.mask`).
     keeps : which states `Now.reached` keeps the gradients of, in the order of `Cell.state`; () is none.
     whole : with what the loop does around the step, so that it goes into the same kernel: forward the bias is added
         to W x; backward the gradient that arrives from outside, "upstream", is added to that of h if it `arrives`,
         and gradients to be kept are copied.
+    zones : of every state its zoneout: None is drawn, a number is the rate itself, and 0 is none. () is none at all.
+    drops : with a mask of recurrent dropout, of which the step sees nothing (`rnncore.regularise.Noise`).
     """
 
     backward: bool = False
@@ -34,59 +37,82 @@ class Kind(NamedTuple):
     keeps: tuple[bool, ...] = ()
     whole: bool = False
     arrives: bool = False
+    zones: tuple[float | None, ...] = ()
+    drops: bool = False
+
+    @property
+    def noisy(self) -> bool:
+        """Whether there is noise around the step."""
+        return self.drops or any(rate != 0 for rate in self.zones)
 
 
 def record(cell: Cell, shapes: Mapping[str, tuple[int, ...]], hidden: int, kind: Kind) -> Tape:
     """Return what `cell` does in a step, with parameters of these shapes.
 
     The buffers are named as the fields of `Now`: "a", "da", "scratch", "recalled", "mask"; and "prev h", "next h",
-    "saved ..." and, for the gradients of the states, "dstate h" and "reaching h" by the names of the cell.
+    "saved ..." and, for the gradients of the states, "dstate h" and "reaching h" by the names of the cell; those of
+    noise are "zones h" and "proposed h".
 
     Raises
     ------
     CannotRecord
         If the step does what a program cannot hold; the message says what, and what it can.
     """
-    tape, size = Tape(), sizes_of(cell, hidden)
-
-    def named(what: str, names: tuple[str, ...]) -> tuple[Rows, ...]:
-        return tuple(tape.rows(f"{what} {name}", size[name]) for name in names)
-
-    gates, dgates = [size[n] for n in cell.gates], [size[n] for n in cell.preactivations]
-    a, da = tape.rows("a", sum(gates)), tape.rows("da", sum(dgates))
-    prev = named("prev", cell.state)
-    recalled = tape.rows("recalled", size[cell.state[0]]) if kind.masked else prev[0]
-    now = Now(
-        a=a,
-        gates=_blocks(a, gates),
-        prev=prev,
-        next=named("next", cell.state),
-        saved=named("saved", cell.saved),
-        da=da,
-        dgates=_blocks(da, dgates),
-        scratch=tape.rows("scratch", sum(gates)),
-        xp=np,
-        recalled=recalled,
-        mask=tape.rows("mask", size[cell.state[0]]) if kind.masked else None,
-        reaching=tuple(
-            tape.rows(f"reaching {name}", size[name]) if wanted else None
-            for name, wanted in zip(cell.state, kind.keeps, strict=False)
-        ),
-    )
+    tape, sizes = Tape(), sizes_of(cell, hidden)
+    now = _symbols(tape, cell, sizes, kind)
     p = {name: _weight(tape, name, shape) for name, shape in shapes.items()}
+    around: Any = _noise(tape, cell, sizes, kind) if kind.noisy else None
     try:
         if kind.backward:
-            dstate = named("dstate", cell.state)
+            dstate = _named(tape, "dstate", cell.state, sizes)
             _arrive(tape, now, dstate, kind)
-            cell.step_backward(p, now, dstate)
+            around.step_backward(cell, p, now, dstate, 0) if around else cell.step_backward(p, now, dstate)
         else:
             if kind.whole:
-                a += p["b"][:, None]
-            cell.step(p, now)
+                now.a[...] += p["b"][:, None]
+            around.step(cell, p, now, 0) if around else cell.step(p, now)
     except (CannotRecord, AttributeError, IndexError, KeyError) as error:
         what = "step_backward" if kind.backward else "step"
         raise CannotRecord(f"{type(cell).__name__}.{what} cannot be recorded: {error}") from error
     return tape
+
+
+def _symbols(tape: Tape, cell: Cell, sizes: Mapping[str, int], kind: Kind) -> Now:
+    """Return the views of a step, each a symbol."""
+    gates, dgates = [sizes[n] for n in cell.gates], [sizes[n] for n in cell.preactivations]
+    a, da = tape.rows("a", sum(gates)), tape.rows("da", sum(dgates))
+    prev, output = _named(tape, "prev", cell.state, sizes), sizes[cell.state[0]]
+    kept = zip(cell.state, kind.keeps, strict=False)
+    return Now(
+        a=a,
+        gates=_blocks(a, gates),
+        prev=prev,
+        next=_named(tape, "next", cell.state, sizes),
+        saved=_named(tape, "saved", cell.saved, sizes),
+        da=da,
+        dgates=_blocks(da, dgates),
+        scratch=tape.rows("scratch", sum(gates)),
+        xp=np,
+        recalled=tape.rows("recalled", output) if kind.masked else prev[0],
+        mask=tape.rows("mask", output) if kind.masked else None,
+        reaching=tuple(tape.rows(f"reaching {name}", sizes[name]) if wanted else None for name, wanted in kept),
+    )
+
+
+def _noise(tape: Tape, cell: Cell, sizes: Mapping[str, int], kind: Kind) -> Noise:
+    """Return what stands around the step, its masks symbols too."""
+    noise, output = Noise(bool(getattr(cell, "carries", False))), sizes[cell.state[0]]
+    if kind.drops:
+        noise.mask, noise.recalled = [tape.rows("mask", output)], [tape.rows("recalled", output)]
+    for k, (name, rate) in enumerate(zip(cell.state, kind.zones, strict=True)):
+        if rate != 0:
+            noise.zones[k] = [tape.rows(f"zones {name}", sizes[name]) if rate is None else rate]
+            noise.proposed[k] = [tape.rows(f"proposed {name}", sizes[name])]
+    return noise
+
+
+def _named(tape: Tape, what: str, names: tuple[str, ...], sizes: Mapping[str, int]) -> tuple[Rows, ...]:
+    return tuple(tape.rows(f"{what} {name}", sizes[name]) for name in names)
 
 
 def _arrive(tape: Tape, now: Now, dstate: tuple[Rows, ...], kind: Kind) -> None:

@@ -84,11 +84,92 @@ def test_matrices_may_lie_column_by_column(kernels: str, name: str) -> None:
         forward(Fused(case.cell), gaps, there.x, there.initial)
 
 
-@pytest.mark.parametrize("name", ["LSTM", "GRU", "GRU-before", "LSTM-peephole"])
-def test_zoneout_and_recurrent_dropout_stand_around_fused_steps(kernels: str, name: str) -> None:
+NOISES = [
+    Regulariser({"h": 0.3}, 0.25, seed=4),
+    Regulariser(recurrent_dropout=0.25, seed=4),
+    Regulariser({"h": 0.3}),  # inference: the rate itself
+]
+
+
+@pytest.mark.parametrize("name", [name for name in FUSED if name != "minGRU"])
+def test_zoneout_and_recurrent_dropout_are_part_of_the_graph(kernels: str, name: str) -> None:
     case = problem(name, 5, 4, 2, 3, (2, 5, 0, 3))
-    for noise in (Regulariser({"h": 0.3}, 0.25, seed=4), Regulariser({"h": 0.3})):
-        assert_same(case, Fused(case.cell), passes=2, keep=True, regulariser=noise)
+    for noise in NOISES:
+        fused = Fused(case.cell)
+        assert_same(case, fused, passes=3, keep=True, regulariser=noise)
+        assert len(fused.graphs) == 2
+
+
+def test_zoneout_of_every_state_at_its_own_rate(kernels: str) -> None:
+    case, fused = problem("LSTM", 5, 4, 2, 3, (2, 5, 0, 3)), Fused(cells.LSTM())
+    for rates in ({"h": 0.05, "c": 0.5}, {"c": 0.5}, {"h": 0.2, "c": 0.5}):
+        for seed in (None, 1):
+            assert_same(case, fused, passes=2, keep=True, regulariser=Regulariser(rates, seed=seed))
+    case = problem("minGRU", 5, 4, 2, 3, (2, 5, 0, 3))
+    assert_same(case, Fused(case.cell), passes=3, keep=True, regulariser=Regulariser({"h": 0.3}, seed=1))
+
+
+def test_new_masks_go_through_the_same_graph(kernels: str) -> None:
+    """In a layer with all noise there is, every pass draws its own masks, and none is captured anew."""
+    x = np.random.default_rng(0).normal(size=(5, 3, 4))
+    noise: dict[str, Any] = {"dropconnect": 0.3, "zoneout": 0.2, "recurrent_dropout": 0.25, "dtype": np.float64}
+    fused = Fused(cells.LSTM())
+    host, there = Recurrent(cells.LSTM(), 4, 6, **noise), Recurrent(fused, 4, 6, device="cuda", **noise)
+    for k in range(5):
+        output, last = host(x, lengths=[5, 2, 4])
+        found, found_last = there(to_device(x), lengths=[5, 2, 4])
+        dx, dx_found = host.backward(output)[0], there.backward(found)[0]
+        for got, expected in zip((found, *found_last, dx_found), (output, *last, dx), strict=True):
+            close(got, expected, 1e-12)
+        close(there.grads.flat, host.grads.flat, 1e-12)
+        assert len(fused.graphs) == (2 if k else 0)
+        assert len(fused.graphs._kept) == 2
+
+
+def test_another_rate_is_another_graph(kernels: str) -> None:
+    case, fused, trace = problem("GRU", 4, 3, 2, 5), Fused(cells.GRU()), None
+    there = moved(case)
+    for rate in (0.3, 0.3, 0.3, 0.6, 0.6, 0.6):
+        noise = Regulariser({"h": rate})
+        trace = forward(fused, there.p, there.x, there.initial, None, trace, noise)
+        close(trace.output, forward(case.cell, case.p, case.x, case.initial, regulariser=noise).output, 1e-12)
+
+
+@pytest.mark.parametrize("buffer", ["mask", "recalled", "zones of h", "proposed h"])
+def test_no_graph_serves_once_a_mask_has_moved(kernels: str, buffer: str) -> None:
+    case, fused, trace = problem("LSTM", 4, 3, 2, 5), Fused(cells.LSTM()), None
+    there, kept = moved(case), []
+    noise = Regulariser({"h": 0.3}, 0.25)
+    for k in range(6):
+        if k == 3:
+            kept.append(trace._memory._buffers.pop(buffer))
+            kept[0][...] = np.nan
+        each = noise.seeded(k)
+        trace = forward(fused, there.p, there.x, there.initial, None, trace, each)
+        got = backward(fused, there.p, trace, there.dh, there.dlast)
+        host_trace = forward(case.cell, case.p, case.x, case.initial, regulariser=each)
+        host = backward(case.cell, case.p, host_trace, case.dh, case.dlast)
+        close(trace.output, host_trace.output, 1e-12)
+        close(got.params["U"], host.params["U"], 1e-12)
+
+
+def test_launches_a_step_with_noise(counted: Any, kernels: str) -> None:
+    if kernels != "stand-in":
+        pytest.skip("the stand-in counts")
+    T, case = 5, problem("LSTM", 5, 3, 2, 5)
+    there = moved(case)
+    for noise, ahead, back in (
+        (Regulariser({"h": 0.3, "c": 0.5}, seed=1), 1, 2),
+        (Regulariser(recurrent_dropout=0.25, seed=1), 2, 2),
+    ):
+        fused = Fused(cells.LSTM(), graph=False)
+        trace = forward(fused, there.p, there.x, there.initial, regulariser=noise)
+        counted.clear()
+        forward(fused, there.p, there.x, there.initial, None, trace, noise)
+        assert (counted["kernels"], counted["products"]) == (T * ahead + 1, T + 1)
+        counted.clear()
+        backward(fused, there.p, trace, there.dh, there.dlast)
+        assert counted["kernels"] == T * back + 1
 
 
 def test_what_is_left_out_is_zero_and_outputs_alone_may_be_wanted(kernels: str) -> None:

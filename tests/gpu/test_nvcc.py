@@ -37,8 +37,11 @@ def every_kernel(dtype: Any) -> str:
         text = persistent.source(program, name.replace("-", "_"), 6, np.dtype(dtype)).removeprefix(preamble(dtype))
         parts.append(text.replace("grid_barrier", f"barrier_of_{name}".replace("-", "_")))
     for k, name in enumerate(FUSED):
-        cell = ALL[name]()
-        for j, kind in enumerate(kinds):
+        cell: Any = ALL[name]()
+        rates = tuple(None if name == cell.state[0] else 0.5 for name in cell.state)
+        noisy = {"zones": rates, "drops": "U" in cell.shapes(5, 6), "whole": True}
+        around = [Kind(**noisy), Kind(backward=True, arrives=True, **noisy)]
+        for j, kind in enumerate([*kinds, *around]):
             for i, kernel in enumerate(compose(record(cell, cell.shapes(5, 6), 6, kind), 6).kernels):
                 parts.append(kernel_source(kernel, f"kernel_{k}_{j}_{i}"))
     return "\n".join(parts)

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncore import cells
+from rnncore import Regulariser, cells
 from rnncore.kernels import CannotRecord, Fused, persistent
 from rnncore.sequence import forward
 from tests.gpu import stand_in_cuda
@@ -55,6 +55,12 @@ def test_too_many_sequences_and_too_large_weights_are_refused(kernels: str, monk
     case = moved(problem("LSTM", 2, 2, 3, 20))
     with pytest.raises(ValueError, match=r"H=20 needs \d,\d\d\d bytes of shared memory .* there are 1,000"):
         forward(Fused(case.cell, persistent=True), case.p, case.x)
+
+
+def test_noise_is_refused(kernels: str) -> None:
+    case = moved(problem("LSTM", 2, 2, 3, 4))
+    with pytest.raises(ValueError, match="takes neither zoneout nor recurrent dropout"):
+        forward(Fused(case.cell, persistent=True), case.p, case.x, regulariser=Regulariser({"h": 0.1}, seed=1))
 
 
 def test_a_grid_that_would_not_run_as_a_whole_is_refused(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
