@@ -20,8 +20,8 @@ from captioning.vocabulary import Vocabulary
 from encoders import Features
 from rnncore.packing import Packing
 
-# Pictures in a batch when only the loss is wanted.
-_EVALUATED_TOGETHER = 50
+#: Pictures in a batch when only the loss is wanted.
+EVALUATED_TOGETHER = 50
 Integers = np.ndarray[Any, np.dtype[np.intp]]
 
 
@@ -151,6 +151,6 @@ def rows_of(features: Features, names: tuple[str, ...], model: Captioner) -> tup
 def mean_loss(model: Captioner, split: Split) -> float:
     """Return the mean loss of a split in nats a word, without dropout."""
     total = 0.0
-    for batch in split.batches(_EVALUATED_TOGETHER):
+    for batch in split.batches(EVALUATED_TOGETHER):
         total += model.loss(batch) * batch.packing.rows
     return total / split.words

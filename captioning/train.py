@@ -23,6 +23,7 @@ from captioning.glove import load_glove
 from captioning.metrics import coco_scores
 from captioning.model import Captioner
 from captioning.setup import first_values, make_objective, make_optimiser, make_schedule, refuse_other_recipe
+from captioning.study.epochs import gates_used
 from captioning.text import SCORING, clean
 from encoders import Features
 from rnncore.array import reserved_bytes
@@ -150,12 +151,13 @@ class Trainer:
             validation_loss = mean_loss(self.model, self.validation)
             if not math.isfinite(validation_loss):
                 raise self._diverged(f"the validation loss is {validation_loss} at epoch {epoch}")
-            scores = self._validation_scores()
+            scores, gates = self._validation_scores(), gates_used(self.model, self.validation)
         record: dict[str, Any] = {
             "epoch": epoch,
             "train_loss": loss,
             "validation_loss": validation_loss,
             "validation": scores,
+            "gates": gates,
             "learning_rate": self.optimiser.learning_rate,
             "words_per_second": self.train_split.words / trained,
             "train_seconds": trained,

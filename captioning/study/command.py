@@ -15,6 +15,7 @@ from captioning.commands import save_json
 from captioning.data import Dataset, load_dataset
 from captioning.ensemble import open_checkpoint
 from captioning.errors import CaptioningError
+from captioning.study.epochs import story, story_figure, story_table
 from captioning.study.page import names_of, study_page, study_server
 from captioning.study.prices import measures_of
 from captioning.study.studied import Studied
@@ -22,7 +23,7 @@ from captioning.terminal import counting_bar, out
 from encoders import open_features
 from encoders.files import atomic_write
 from rnncore.machine import command_line, describe_machine
-from rnncore.study import table, write_csv, write_safetensors
+from rnncore.study import plots, table, write_csv, write_safetensors
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class Asked:
     port: int | None = None
     unit: int | None = None
     save: Path | None = None
+    epochs: Path | None = None
     json_file: Path | None = None
     captions: int = 500
     pictures: int | None = None
@@ -42,7 +44,8 @@ class Asked:
     @property
     def nothing(self) -> bool:
         """Whether nothing in particular is wanted."""
-        return all(each is None for each in (self.page, self.port, self.unit, self.save, self.json_file))
+        wanted = (self.page, self.port, self.unit, self.save, self.epochs, self.json_file)
+        return all(each is None for each in wanted)
 
 
 class Study:
@@ -92,13 +95,24 @@ class Study:
                 write_safetensors(run, save / f"{studied.name}.safetensors")
                 out.print(f"{save / studied.name}.csv and .safetensors: {', '.join(run.values)}")
 
+    def tell(self, path: Path) -> None:
+        """Print how gates were used after every epoch of training, and draw it."""
+        stories = {each.name: story(each.name, each.checkpoint.history) for each in self.models}
+        for name, told in stories.items():
+            out.print(story_table(name, told))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        plots.save(story_figure(stories), path)
+        out.print(f"{path}: gates over the epochs of training")
+
     def measure(self, captions: int, pictures: int | None, path: Path, quiet: bool) -> None:
         """Print and keep what `measures_of` finds of every model over the first pictures of the split."""
         found: dict[str, Any] = {}
         for studied in (each.first(pictures) for each in self.models):
             with counting_bar(f"{studied.name}: losses with gates held", quiet) as bar:
                 found[studied.name] = measures_of(studied, captions, bar)
+            history = studied.checkpoint.history
             found[studied.name] |= {"recipe": studied.checkpoint.recipe.to_dict()}
+            found[studied.name] |= {"gates_by_epoch": [record.get("gates") for record in history]}
             out.print(prices_table(studied.name, found[studied.name]["prices"]))
         about: dict[str, Any] = {
             "command": command_line(),
@@ -126,6 +140,8 @@ def run_study(study: Study, asked: Asked, quiet: bool) -> None:
     picture = study.picture(asked.picture)
     if asked.unit is not None or asked.save is not None:
         study.show(picture, asked.words, asked.unit, asked.save)
+    if asked.epochs is not None:
+        study.tell(asked.epochs)
     if asked.json_file is not None:
         study.measure(asked.captions, asked.pictures, asked.json_file, quiet)
     if asked.page is not None or asked.nothing:

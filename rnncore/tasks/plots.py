@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rnncore.study.plots.style import save
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -86,15 +88,11 @@ def thresholds(result: Mapping[str, Any], axes: Axes | None = None) -> Axes:
 
 def draw(result: Mapping[str, Any], path: Path) -> None:
     """Write both pictures side by side, as SVG or PNG by the name of the file; the same whenever it is drawn."""
-    import io
-
     import matplotlib as mpl
     from matplotlib.figure import Figure
 
-    from rnncore.interop.files import write_whole
-
     rows = len(result["entries"])
-    with mpl.rc_context({"svg.hashsalt": "rnncore", "svg.fonttype": "path", "font.size": 9.5}):
+    with mpl.rc_context({"font.size": 9.5}):
         figure = Figure(figsize=(WIDTH, 2.6 + 0.16 * rows), layout="constrained")
         if result["task"]["solved"] is None:
             curves(result, figure.subplots())
@@ -102,11 +100,7 @@ def draw(result: Mapping[str, Any], path: Path) -> None:
             left, right = figure.subplots(1, 2, width_ratios=(1.25, 1))
             curves(result, left)
             thresholds(result, right)
-        data, kind = io.BytesIO(), path.suffix.removeprefix(".") or "svg"
-        figure.savefig(
-            data, format=kind, facecolor="white", dpi=150, metadata={"Date": None} if kind == "svg" else None
-        )
-    write_whole(path, data.getvalue())
+        save(figure, path)
 
 
 def _axes(axes: Axes | None) -> Axes:

@@ -182,7 +182,7 @@ def test_the_log_has_a_line_an_epoch(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in log.read_text().splitlines()]
     assert lines == trainer.history
     assert [line["epoch"] for line in lines] == [1, 2, 3]
-    expected = {"epoch", "train_loss", "validation_loss", "validation", "learning_rate"}
+    expected = {"epoch", "train_loss", "validation_loss", "validation", "gates", "learning_rate"}
     assert set(lines[0]) == expected | {"words_per_second", "train_seconds", "seconds"}
 
 

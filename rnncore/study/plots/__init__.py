@@ -17,8 +17,9 @@ vision can read.
 >>> plt.close("all")
 """
 
-from rnncore.study.plots.flow import gradient_flow, memory, usage_over_epochs
+from rnncore.study.plots.flow import gradient_flow, memory, saturation_over_epochs, usage_over_epochs
 from rnncore.study.plots.steps import heat, lines, side_by_side, trajectory
+from rnncore.study.plots.style import save
 from rnncore.study.plots.units import eigenvalues, half_lives, histogram, saturation_scatter, weights
 
 __all__ = [
@@ -29,7 +30,9 @@ __all__ = [
     "histogram",
     "lines",
     "memory",
+    "saturation_over_epochs",
     "saturation_scatter",
+    "save",
     "side_by_side",
     "trajectory",
     "usage_over_epochs",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -58,5 +58,20 @@ def usage_over_epochs(
         axes.fill_between(at, mean - spread, mean + spread, color=colour_of(gate, k), alpha=0.12, lw=0)
     axes.axhline(0, color=GREY, lw=0.6)
     axes.set(xlabel="epoch", ylabel="mean of the gate, ± deviation")
+    axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
+    return axes
+
+
+def saturation_over_epochs(
+    usages: Sequence[dict[str, Usage]], epochs: Sequence[float] | None = None, axes: Axes | None = None
+) -> Axes:
+    """Draw how often each gate is open (solid) and closed (dashed) over a training, as of `saturation`."""
+    axes = tidy(new_axes(axes))
+    at = np.arange(len(usages)) if epochs is None else np.asarray(epochs)
+    for k, gate in enumerate(usages[0]):
+        look: dict[str, Any] = {"color": colour_of(gate, k), "lw": 1.8, "marker": "o", "ms": 3.5}
+        axes.plot(at, [used[gate].right for used in usages], "-", label=gate, **look)
+        axes.plot(at, [used[gate].left for used in usages], "--", fillstyle="none", **look)
+    axes.set(xlabel="epoch", ylabel="share of steps: open —, closed - -")
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rnncore.interop.files import write_whole
 from rnncore.study.run import Run
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 #: Okabe & Ito (2008): distinct for people with any kind of colour vision. Gates that play one part share a colour.
 BLUE, ORANGE, GREEN, PINK, YELLOW, SKY, GREY = (
@@ -76,3 +80,15 @@ def scale_of(values: np.ndarray[Any, Any], signed: bool) -> dict[str, Any]:
         return {"cmap": SHARE_MAP, "vmin": 0.0, "vmax": 1.0}
     end = float(np.abs(values).max(initial=0.0)) or 1.0
     return {"cmap": SIGNED_MAP, "vmin": -end, "vmax": end}
+
+
+def save(picture: Axes | Figure, path: Path | str) -> None:
+    """Write a picture whole or not at all: SVG, PNG or PDF by the file's name, equal when drawn again."""
+    import matplotlib as mpl
+
+    data, kind = io.BytesIO(), Path(path).suffix.removeprefix(".").lower() or "svg"
+    undated = {"svg": "Date", "pdf": "CreationDate"}.get(kind)
+    figure: Any = picture if hasattr(picture, "savefig") else picture.figure
+    with mpl.rc_context({"svg.hashsalt": "rnncore", "svg.fonttype": "path"}):
+        figure.savefig(data, format=kind, facecolor="white", dpi=150, metadata={undated: None} if undated else None)
+    write_whole(Path(path), data.getvalue())

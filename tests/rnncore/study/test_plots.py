@@ -1,6 +1,7 @@
 """Pictures show the numbers: what is asserted is the data drawn, not pixels."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import matplotlib as mpl
 import numpy as np
@@ -51,6 +52,7 @@ def test_a_heat_map_takes_the_axes_given_and_returns_them() -> None:
         lambda: plots.gradient_flow(run, axes=axes),
         lambda: plots.memory(run, axes=axes),
         lambda: plots.usage_over_epochs([usage(run)], axes=axes),
+        lambda: plots.saturation_over_epochs([usage(run)], axes=axes),
     ):
         assert draw() is axes
 
@@ -148,3 +150,25 @@ def test_usage_over_epochs_is_a_line_a_gate() -> None:
     lines = {line.get_label(): line for line in axes.get_lines()}
     np.testing.assert_array_equal(lines["update"].get_xdata(), [1, 2, 5])
     np.testing.assert_allclose(lines["update"].get_ydata(), [each["update"].mean for each in used])
+
+
+def test_saturation_over_epochs_is_two_lines_a_gate() -> None:
+    used = [usage(small_run("GRU", seed=k)) for k in range(3)]
+    lines = plots.saturation_over_epochs(used, [1, 2, 5]).get_lines()
+    assert [line.get_linestyle() for line in lines] == ["-", "--"] * 3
+    np.testing.assert_array_equal(lines[3].get_xdata(), [1, 2, 5])
+    np.testing.assert_allclose(lines[2].get_ydata(), [each["update"].right for each in used])
+    np.testing.assert_allclose(lines[3].get_ydata(), [each["update"].left for each in used])
+
+
+@pytest.mark.parametrize(("name", "first"), [("a.svg", b"<?xml"), ("b.PNG", b"\x89PNG"), ("c.pdf", b"%PDF")])
+def test_a_picture_drawn_again_is_saved_as_the_same_file(name: str, first: bytes, tmp_path: Path) -> None:
+    axes = plots.heat(small_run("GRU"), "update")
+    plots.save(axes, tmp_path / name)
+    drawn = (tmp_path / name).read_bytes()
+    assert drawn.startswith(first)
+    plots.save(plots.heat(small_run("GRU"), "update").figure, tmp_path / name)
+    assert (tmp_path / name).read_bytes() == drawn
+    with pytest.raises(ValueError, match="'docx' is not supported"):
+        plots.save(axes, tmp_path / "d.docx")
+    assert [path.name for path in tmp_path.iterdir()] == [name]
