@@ -208,6 +208,7 @@ def test_the_command_measures_and_keeps_all(workshop: Workshop, run: Path, lstm:
     found = kept["models"]["LSTM"]
     assert len(found["half_life"]) == 8
     assert found["captions"] == 9
+    assert list(found["gates_by_epoch"][0][0]) == ["input", "forget", "output", "candidate"]
     assert found["gradient_by_lag"]["median"][0] == 1
     assert set(found["prices"]) >= {"as trained", "forget removed", "forget bias +1", "all units silenced"}
     trained = studied_of(workshop, lstm, "LSTM")
