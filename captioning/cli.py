@@ -93,6 +93,7 @@ def encode(
     model: Annotated[Path, typer.Option("--model", "-m", help="ONNX file of the encoder.")],
     store: Annotated[Path, typer.Option("--store", "-s", help="Feature store to make or to continue.")],
     output: Annotated[list[str], typer.Option(help="What to keep: features, grid, or both.")] = ["features"],  # noqa: B006
+    device: Annotated[str, typer.Option(help="cpu, or cuda for an NVIDIA GPU through ONNX Runtime.")] = "cpu",
     quiet: Quiet = False,
 ) -> None:
     """Encode the pictures of a dataset; run it again to continue where it stopped.
@@ -110,8 +111,7 @@ def encode(
     if dataset.pictures is None:
         raise CaptioningError(f"{data}: no folder with the pictures was found beside the captions")
     files = {name: dataset.pictures / name for split in dataset.splits for name in dataset.names(split)}
-    cpu = ("CPUExecutionProvider",)
-    complete = run_encode(files, model, store, tuple(output), "float16", 8, cpu, 0, err, quiet)
+    complete = run_encode(files, model, store, tuple(output), "float16", 8, (), 0, err, quiet, device)
     raise typer.Exit(0 if complete else 1)
 
 

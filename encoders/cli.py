@@ -162,9 +162,11 @@ def encode(
     output: Annotated[list[str], typer.Option(help="What to keep: features, grid, or both.")] = ["features"],  # noqa: B006
     dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
     batch: Annotated[int, typer.Option(min=1, help="Pictures a batch.")] = 8,
-    provider: Annotated[list[str], typer.Option(help="ONNX Runtime providers, in order.")] = [  # noqa: B006
-        "CPUExecutionProvider"
-    ],
+    device: Annotated[str, typer.Option(help="cpu, or cuda for an NVIDIA GPU through ONNX Runtime.")] = "cpu",
+    provider: Annotated[
+        list[str],
+        typer.Option(help="ONNX Runtime providers, in order, in place of a device."),
+    ] = [],  # noqa: B006
     threads: Annotated[int, typer.Option(min=0, help="Inference threads; 0 takes one a core.")] = 0,
     quiet: Quiet = False,
 ) -> None:
@@ -175,8 +177,10 @@ def encode(
     from encoders.pictures import find_pictures
     from encoders.run import run_encode
 
+    if provider and device != "cpu":
+        raise typer.BadParameter("give a --device, or --provider for what no device stands for, and not both")
     found = find_pictures(pictures)
-    ok = run_encode(found, model, store, tuple(output), dtype, batch, tuple(provider), threads, err, quiet)
+    ok = run_encode(found, model, store, tuple(output), dtype, batch, tuple(provider), threads, err, quiet, device)
     raise typer.Exit(0 if ok else 1)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime as ort
 
 from encoders.errors import EncoderError
 from encoders.files import sha256_file
 from encoders.pictures import PictureError, load_picture
+from encoders.session import CPU, CUDA, open_session, providers_of, run_bound
 from encoders.sidecar import load_spec
 from encoders.spec import EncoderSpec, Output, Preprocessing
 from encoders.store import StoreWriter
@@ -27,23 +27,25 @@ class Encoder:
     """An ONNX encoder, loaded and ready.
 
     ``model`` is the ONNX file; its spec comes from the file beside it, or is a known one, unless given.
-    ``providers`` is the order in which ONNX Runtime is asked; all that are named must be installed (nothing falls
-    back silently), and ``provider`` says which one runs. ``outputs`` limits what is computed.
+    ``device`` is where it computes, 'cpu' or 'cuda'. ``providers``, in its place, is the order in which ONNX Runtime is
+    asked; all that are named must be installed (nothing falls back silently), and ``provider`` says which one runs.
+    ``outputs`` limits what is computed.
     """
 
     def __init__(
         self,
         model: Path | str,
         spec: EncoderSpec | None = None,
-        providers: Sequence[str] = ("CPUExecutionProvider",),
+        providers: Sequence[str] = (),
         outputs: Sequence[str] = ("features",),
         threads: int = 0,
+        device: str = "cpu",
     ) -> None:
         self.model = Path(model)
         self.spec = spec if spec is not None else load_spec(self.model)
         self.outputs = tuple(outputs)
         self._tensors = [self.spec.output(name).tensor for name in self.outputs]
-        self._session = _session(self.model, providers, threads)
+        self._session = open_session(self.model, providers or providers_of(device), threads)
         self._check_graph()
 
     @property
@@ -58,11 +60,22 @@ class Encoder:
 
     def encode_arrays(self, batch: npt.NDArray[Any]) -> dict[str, Array]:
         """Features of prepared pictures (N, *preprocessing.shape): ``{output: (N, *shape)}`` float32."""
-        expected = self.spec.preprocessing.shape
-        if batch.ndim != 4 or batch.shape[1:] != expected or len(batch) == 0:
-            raise EncoderError(f"expected prepared pictures of shape (N, {expected}), got {batch.shape}")
+        self._check_shape(batch)
         feed = {self.spec.input: np.ascontiguousarray(batch, np.float32)}
         values = self._session.run(self._tensors, feed)
+        return dict(zip(self.outputs, values, strict=True))
+
+    def encode_on_device(self, batch: Any) -> dict[str, Any]:
+        """As `encode_arrays`, with the features left where they were computed: ``{output: OrtValue}``.
+
+        On 'cuda' nothing comes back to the host: hand each on without a copy, ``cupy.from_dlpack(value)``. Pictures
+        may lie on the GPU too, as float32 arrays of CuPy or PyTorch.
+        """
+        self._check_shape(batch)
+        if isinstance(batch, np.ndarray):
+            batch = np.ascontiguousarray(batch, np.float32)
+        device = "cuda" if self.provider == CUDA else "cpu"
+        values = run_bound(self._session, {self.spec.input: batch}, self._tensors, device)
         return dict(zip(self.outputs, values, strict=True))
 
     def encode_files(self, paths: Sequence[Path | str], batch: int = BATCH) -> dict[str, Array]:
@@ -76,6 +89,11 @@ class Encoder:
         for decoded in _decoded([(str(path), Path(path)) for path in paths], self.spec.preprocessing, batch):
             parts.append(self.encode_arrays(np.stack([_or_raise(picture) for _, picture in decoded])))
         return {name: np.concatenate([part[name] for part in parts]) for name in self.outputs}
+
+    def _check_shape(self, batch: Any) -> None:
+        expected, got = self.spec.preprocessing.shape, tuple(batch.shape)
+        if len(got) != 4 or got[1:] != expected or got[0] == 0:
+            raise EncoderError(f"expected prepared pictures of shape (N, {expected}), got {got}")
 
     def _check_graph(self) -> None:
         """The file must have the input and outputs that the spec names."""
@@ -144,7 +162,7 @@ def describe_model(
     ``tensors`` says which graph output is which: ``{'features': 'pooled'}``. Raises EncoderError when the
     file has no such output or does not take pictures of this preprocessing.
     """
-    session = _session(model, ("CPUExecutionProvider",), 0)
+    session = open_session(model, (CPU,), 0)
     inputs = [entry.name for entry in session.get_inputs()]
     outputs = [entry.name for entry in session.get_outputs()]
     if len(inputs) != 1 or not set(tensors.values()) <= set(outputs):
@@ -194,20 +212,3 @@ def _or_raise(picture: Array | PictureError) -> Array:
     if isinstance(picture, PictureError):
         raise picture
     return picture
-
-
-def _session(model: Path, providers: Sequence[str], threads: int) -> Any:
-    have = ort.get_available_providers()
-    unknown = [provider for provider in providers if provider not in have]
-    if unknown or not providers:
-        raise EncoderError(f"ONNX Runtime here has no provider {unknown}; it has {', '.join(have)}")
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads  # 0: one a core
-    options.log_severity_level = 3
-    try:
-        session = ort.InferenceSession(str(model), options, providers=list(providers))
-    except Exception as error:  # onnxruntime raises its own kinds, which share only Exception
-        raise EncoderError(f"{model}: ONNX Runtime cannot load it, truncated or damaged? ({error})") from error
-    if refused := set(providers) - set(session.get_providers()):
-        raise EncoderError(f"ONNX Runtime could not start {', '.join(refused)}; name another --provider")
-    return session

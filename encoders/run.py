@@ -40,15 +40,18 @@ def run_encode(
     threads: int,
     console: Console,
     quiet: bool,
+    device: str = "cpu",
 ) -> bool:
     """Encode pictures (name -> file) into the store; False when some could not be read: they are listed at the end.
+
+    providers : ONNX Runtime's, in order; those of the device when there are none.
 
     Raises
     ------
     KeyboardInterrupt
         On Ctrl-C, after saying how much is kept.
     """
-    encoder = Encoder(model, providers=providers, outputs=outputs, threads=threads)
+    encoder = Encoder(model, providers=providers, outputs=outputs, threads=threads, device=device)
     header = Header(encoder.spec.hash, encoder.spec.description, encoder.shapes, dtype)
     if not quiet:
         console.print(f"{encoder.spec.description}, encoder {encoder.spec.hash[:16]}, on {encoder.provider}")

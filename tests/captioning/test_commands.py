@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from captioning.checkpoint import load_checkpoint
@@ -240,6 +241,15 @@ def test_pictures_that_are_missing_or_damaged_are_listed_and_the_rest_encoded(
     shutil.copy(workshop.scenes / "pictures" / damaged, scenes / "pictures" / damaged)
     assert captioning("encode", *arguments, "--output", "features", "--output", "grid").code == 0
     assert len(open_features(tmp_path / "store")) == 30
+
+
+def test_encoding_on_a_gpu_that_is_not_there_is_one_error(workshop: Workshop, tmp_path: Path) -> None:
+    chosen = ["--model", str(workshop.encoder), "--store", str(tmp_path / "store"), "--device", "cuda"]
+    if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
+        pytest.skip("here it is")
+    message = one_error(captioning("encode", "--data", str(workshop.scenes), *chosen))
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in message
+    assert not (tmp_path / "store").exists()
 
 
 def test_ctrl_c_while_encoding_is_130_and_says_what_is_kept(
