@@ -37,11 +37,11 @@ class Outcome:
         first = runs[0]
         single = ("cell", "units", "parameters", "cell_parameters", "cell_flop", "step_mib", "best_epoch", "epochs")
         found = {**{key: first[key] for key in single}, "equal": list(system.equal)}
-        found |= {key: _mean([run[key] for run in runs]) for key in _AVERAGED}
+        found |= {key: mean_of([run[key] for run in runs]) for key in _AVERAGED}
         found["decoders"] = {name: self._decoder(name, runs) for name in first["decoders"]}
-        found["per_picture"] = _mean([run["per_picture"] for run in runs])
+        found["per_picture"] = mean_of([run["per_picture"] for run in runs])
         if len(runs) > 1:
-            found["deviations"] = {key: _deviation([run[key] for run in runs]) for key in _AVERAGED}
+            found["deviations"] = {key: deviation_of([run[key] for run in runs]) for key in _AVERAGED}
             found["runs"] = [_own_line(run) for run in runs]
         return found
 
@@ -52,10 +52,10 @@ class Outcome:
         statistics = pooled([self.scorer.statistics(block["captions"]) for block in blocks])
         return {
             **blocks[0],  # captions, and what belongs to them, are the first run's
-            "metrics": _mean([block["metrics"] for block in blocks]),
-            "deviations": _deviation([block["metrics"] for block in blocks]),
+            "metrics": mean_of([block["metrics"] for block in blocks]),
+            "deviations": deviation_of([block["metrics"] for block in blocks]),
             "intervals": intervals(statistics),
-            "further": _mean([block["further"] for block in blocks]),
+            "further": mean_of([block["further"] for block in blocks]),
         }
 
     def tests(self) -> list[dict[str, Any]]:
@@ -84,12 +84,13 @@ def _own_line(run: Record) -> dict[str, Any]:
     return {**{key: run[key] for key in _OWN}, "decoders": decoders}
 
 
-def _mean(values: Sequence[Any]) -> Any:
-    """The mean of numbers, or of each entry of mappings; None where one of them is."""
+def mean_of(values: Sequence[Any]) -> Any:
+    """Return the mean of numbers, or of each entry of mappings; None where one of them is."""
     return _combined(values, fmean)
 
 
-def _deviation(values: Sequence[Any]) -> Any:
+def deviation_of(values: Sequence[Any]) -> Any:
+    """Return the deviation, that of a sample, as `mean_of` returns the mean."""
     return _combined(values, deviation)
 
 

@@ -18,6 +18,7 @@ from captioning.errors import CaptioningError
 from captioning.study.epochs import story, story_figure, story_table
 from captioning.study.page import names_of, study_page, study_server
 from captioning.study.prices import measures_of
+from captioning.study.seeds import over_seeds, seeds_table
 from captioning.study.studied import Studied
 from captioning.terminal import counting_bar, out
 from encoders import open_features
@@ -120,7 +121,10 @@ class Study:
             "machine": describe_machine(),
         }
         about |= {"dataset": self.dataset.name, "pictures": len(studied.split.names), "features": self.features}
-        save_json({**about, "models": found}, path)
+        groups = over_seeds(found)
+        if any(len(group["models"]) > 1 for group in groups.values()):
+            out.print(seeds_table(groups))
+        save_json({**about, "over_seeds": groups, "models": found}, path)
         out.print(f"{path}: all measures")
 
 
