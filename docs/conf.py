@@ -45,9 +45,6 @@ autodoc_typehints_format = "short"
 _ALIASES = ("DTypeLike", "Initialiser", "Initialisers", "Lengths", "Weights")
 autodoc_type_aliases = {name: name for name in _ALIASES}
 autodoc_preserve_defaults = True  # as they stand in the source, and no path of this machine
-# An annotation that only a type checker resolves has its short name here, which two rooms may use: `Run` of studies and
-# of the engine. Such a name is then linked to the first.
-suppress_warnings = ["ref.python"]
 numpydoc_show_class_members = False
 maximum_signature_line_length = 88
 toc_object_entries = False

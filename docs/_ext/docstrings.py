@@ -2,12 +2,17 @@
 
 Before numpydoc reads them, paragraphs of `name : what it is` become definition lists, tables of bars become tables,
 and a bar that stands for an absolute value is only that. In numpydoc's sections what follows a name is its description.
+Annotations are types also where a module imports them for a type checker alone.
 """
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import sys
 from collections.abc import Iterator
+from functools import cache
 from itertools import groupby
 from typing import Any
 
@@ -96,6 +101,21 @@ def process(app: Sphinx, what: str, name: str, obj: object, options: object, lin
         lines[:] = to_rst(lines)
 
 
+def resolve(app: Sphinx, obj: object, bound: bool) -> None:
+    """Let the annotations of an object be found, so that each links to its own type and not to one of equal name."""
+    if (module := getattr(obj, "__module__", None)) in sys.modules:
+        import_what_checkers_see(module)
+
+
+@cache
+def import_what_checkers_see(module: str) -> None:
+    """Run the imports under `if TYPE_CHECKING:` of one of our modules."""
+    if module.startswith("rnncore"):
+        for node in ast.parse(inspect.getsource(sys.modules[module])).body:
+            if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+                exec(compile(ast.Module(node.body, []), module, "exec"), vars(sys.modules[module]))
+
+
 def name_aliases(
     app: Sphinx, what: str, name: str, obj: object, options: object, signature: str | None, returns: str | None
 ) -> tuple[str | None, str | None]:
@@ -108,5 +128,6 @@ def setup(app: Sphinx) -> dict[str, Any]:
     """Come before numpydoc."""
     app.connect("autodoc-process-docstring", process, priority=100)
     app.connect("autodoc-skip-member", skip)
+    app.connect("autodoc-before-process-signature", resolve)
     app.connect("autodoc-process-signature", name_aliases)
     return {"version": "1", "parallel_read_safe": True, "parallel_write_safe": True}

@@ -41,6 +41,7 @@ def main() -> None:
     parser.add_argument("--tests", nargs="+", default=["tests/rnncore"], help="files and folders of tests")
     parser.add_argument("--jobs", type=int, default=2, help="processes at a time")
     parser.add_argument("--grace", type=float, default=20.0, help="processor seconds that any mutant may take")
+    parser.add_argument("--budget", type=float, default=60.0, help="seconds of tests before a mutant has survived")
     parser.add_argument("--folder", type=Path, default=Path("build/mutation"), help="where progress is kept")
     parser.add_argument("--again", action="store_true", help="try those that survived again")
     parser.add_argument("--write", type=Path, help="write the outcome here as JSON, and as Markdown beside it")
@@ -84,7 +85,8 @@ class _Session:
         coverage = measured(items, files, self.given.folder / "coverage.json", key, _say)
         if coverage.failed:
             raise SystemExit(f"these fail without any mutant, mend them first: {', '.join(coverage.failed)}")
-        runner = Runner(items, coverage, sources, self.given.jobs, self.given.grace)
+        given = self.given
+        runner = Runner(items, coverage, sources, given.jobs, given.grace, given.budget)
         started, survived = time.monotonic(), 0
         with self.log.open("a", encoding="utf-8") as log:
             for number, outcome in enumerate(runner.run(waiting), 1):

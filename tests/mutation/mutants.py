@@ -65,7 +65,8 @@ class Place:
 class Mutant:
     """One mistake: where it is, its first line of code, what stood there, and what stands there now.
 
-    id : what tells it from all others of the file, also when it has moved to another line.
+    id : what tells it from all others of the file, also when it has moved to another line. In another function, or in
+        one that has changed, it is another mutant: what was found of the old one says nothing of it.
     """
 
     id: str
@@ -96,18 +97,29 @@ class Mutant:
 def find_mutants(file: str, source: str) -> list[Mutant]:
     """Return every mutant of a source file, in its order."""
     tree, lines, found = ast.parse(source), source.splitlines(), []
-    seen: Counter[str] = Counter()
+    seen, bodies = Counter[str](), dict(_functions(tree, ""))
     for place in _places(tree, "", (1, len(lines))):
         for operator, new in _replacements(place.node):
             new = ast.fix_missing_locations(ast.copy_location(new, place.node))
             before, after = _shown(place.node), _shown(new)
-            text = "\n".join((file, place.function, operator, before, after))
+            text = "\n".join((file, place.function, bodies.get(place.function, ""), operator, before, after))
             seen[text] += 1
             name = hashlib.sha256(f"{text}\n{seen[text]}".encode()).hexdigest()[:16]
             line: int = place.node.lineno  # type: ignore[attr-defined]
             code = lines[line - 1].strip()
             found.append(Mutant(name, file, line, code, operator, before, after, place, new, tree))
     return found
+
+
+def _functions(node: ast.AST, outer: str) -> Iterator[tuple[str, str]]:
+    """Yield the qualified name and the code of every function below a node, without what its docstring says."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.FunctionDef | ast.ClassDef):
+            name = f"{outer}.{child.name}".lstrip(".")
+            if isinstance(child, ast.FunctionDef):
+                body = child.body[ast.get_docstring(child) is not None :]
+                yield name, "\n".join(map(ast.unparse, [child.args, *body]))
+            yield from _functions(child, name)
 
 
 def _shown(node: ast.AST) -> str:

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -31,7 +32,7 @@ SLOW = 2.0
 
 @dataclass
 class Outcome:
-    """What became of a mutant: killed (by a test), endless, or survived (all tests that meet it)."""
+    """What became of a mutant: killed (by a test), endless, or survived (the tests that meet it, or its budget)."""
 
     mutant: Mutant
     fate: str
@@ -63,6 +64,8 @@ class Runner:
     """Tries mutants against the tests that meet them, those that have killed most before first.
 
     sources : the path of every file by its name in the project. jobs : how many processes at a time. grace : seconds.
+    budget : of a mutant's tests, no further one is started once those before it have taken so many processor seconds
+        without a mutant; what is still alive then counts as a survivor.
     """
 
     items: Sequence[pytest.Item]
@@ -70,6 +73,7 @@ class Runner:
     sources: dict[str, Path]
     jobs: int
     grace: float
+    budget: float
     kills: dict[str, Counter[str]] = field(default_factory=dict)
 
     def run(self, mutants: Sequence[Mutant]) -> Iterator[Outcome]:
@@ -79,7 +83,7 @@ class Runner:
             while waiting or running:
                 while waiting and len(running) < self.jobs:
                     mutant = waiting.pop()
-                    if chosen := self._chosen(mutant):
+                    if chosen := self.chosen(mutant):
                         child = self._start(mutant, chosen)
                         running[child.pipe] = child
                     else:
@@ -95,16 +99,20 @@ class Runner:
                 os.kill(child.pid, signal.SIGKILL)
                 os.waitpid(child.pid, 0)
 
-    def _chosen(self, mutant: Mutant) -> list[pytest.Item]:
+    def chosen(self, mutant: Mutant) -> list[pytest.Item]:
+        """Return the tests that a mutant has to live through, in their order."""
         met = self.coverage.meeting(str(self.sources[mutant.file]), *mutant.place.lines)
         seconds, kills = self.coverage.seconds, self.kills.setdefault(mutant.file, Counter())
         chosen = [item for item in self.items if item.nodeid in met]
+        turns = _turns(chosen)
 
-        def rank(item: pytest.Item) -> tuple[bool, float, float]:
+        def rank(item: pytest.Item) -> tuple[bool, float, int, float]:
             cost = seconds[item.nodeid]
-            return cost > SLOW, -kills[item.nodeid] / (0.05 + cost), cost
+            return cost > SLOW, -kills[item.nodeid] / (0.05 + cost), turns[item.nodeid], cost
 
-        return sorted(chosen, key=rank)
+        chosen.sort(key=rank)
+        before = accumulate((seconds[item.nodeid] for item in chosen), initial=0.0)
+        return [item for item, spent in zip(chosen, before, strict=False) if spent < self.budget]
 
     def _start(self, mutant: Mutant, chosen: Sequence[pytest.Item]) -> _Child:
         limit = self.grace + PATIENCE * sum(self.coverage.seconds[item.nodeid] for item in chosen)
@@ -132,6 +140,16 @@ class Runner:
             return Outcome(child.mutant, "survived", "", seconds, child.tests)
         self.kills[child.mutant.file][killer] += 1
         return Outcome(child.mutant, "killed", killer or "the process ended", seconds, child.tests)
+
+
+def _turns(items: Sequence[pytest.Item]) -> dict[str, int]:
+    """Number the cases of every parametrised test: one of each test comes before a second of any."""
+    cases, turns = Counter[str](), dict[str, int]()
+    for item in items:
+        function = item.nodeid.partition("[")[0]
+        turns[item.nodeid] = cases[function]
+        cases[function] += 1
+    return turns
 
 
 def _be_mutant(mutant: Mutant, path: str, chosen: Sequence[pytest.Item], pipe: int) -> NoReturn:

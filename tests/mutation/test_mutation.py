@@ -3,13 +3,17 @@
 import json
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
+from tests.mutation.coverage import Coverage
 from tests.mutation.mutants import find_mutants
 from tests.mutation.report import as_markdown
+from tests.mutation.run import Runner
 from tests.mutation.transplant import transplant
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +96,15 @@ def test_each_has_a_name_of_its_own_that_does_not_depend_on_its_line() -> None:
     assert [m.id for m in find_mutants("cell.py", "\n\n" + SOURCE)] == names
 
 
+def test_a_mutant_of_a_function_that_has_changed_is_another() -> None:
+    changed = SOURCE.replace("return -out", "return out * -1")
+    before, after = ({m.id: m for m in find_mutants("cell.py", text)} for text in (SOURCE, changed))
+    untouched = [name for name, m in before.items() if m.place.function != "Cell.step"]
+    assert before.keys() & after.keys() == set(untouched)
+    explained = SOURCE.replace("Another.", "What a docstring says changes nothing.")
+    assert before.keys() == {m.id for m in find_mutants("cell.py", explained)}
+
+
 def test_a_mutant_is_looked_for_where_its_statement_runs() -> None:
     lines = SOURCE.splitlines()
     for mutant in find_mutants("cell.py", SOURCE):
@@ -142,6 +155,26 @@ def test_a_number_at_module_level_changes_for_those_who_imported_it(
     (mutant,) = [m for m in find_mutants("cell.py", SOURCE) if (m.before, m.after) == ("3", "2")]
     transplant(module, mutant.compile("cell.py"))
     assert vars(sys.modules[__name__])["LIMIT"] == 2
+
+
+@pytest.mark.parametrize(
+    ("budget", "killer", "expected"),
+    [
+        (9.0, None, ["a[1]", "b[1]", "a[2]", "a[3]", "slow"]),
+        (9.0, "a[3]", ["a[3]", "a[1]", "b[1]", "a[2]", "slow"]),
+        (1.5, None, ["a[1]", "b[1]"]),
+    ],
+)
+def test_who_killed_comes_first_then_one_case_of_each_test_until_the_budget_is_spent(
+    budget: float, killer: str | None, expected: list[str]
+) -> None:
+    seconds = {"elsewhere": 0.1, "slow": 3.0} | dict.fromkeys(["a[1]", "a[2]", "a[3]", "b[1]"], 1.0)
+    mutant = find_mutants("cell.py", SOURCE)[0]
+    met = {name: {"cell.py": list(mutant.place.lines)} for name in seconds if name != "elsewhere"}
+    items: list[Any] = [SimpleNamespace(nodeid=name) for name in seconds]
+    runner = Runner(items, Coverage(seconds, met), {"cell.py": Path("cell.py")}, 1, 1.0, budget)
+    runner.kills["cell.py"] = Counter([killer] if killer else [])
+    assert [item.nodeid for item in runner.chosen(mutant)] == expected
 
 
 TESTS = """
