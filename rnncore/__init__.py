@@ -1,4 +1,4 @@
-"""Recurrent networks by hand, on NumPy and on CuPy: see `rnncore.recurrent` for the first lines to type."""
+"""Recurrent networks by hand, on NumPy and on CuPy: `help(rnncore.LSTM)` has the first lines to type."""
 
 import sys
 from typing import TYPE_CHECKING, Any

@@ -1,24 +1,4 @@
-"""What one imports: recurrent layers that hold their parameters, run over batches, and back-propagate.
-
->>> import numpy as np
->>> from rnncore import LSTM, Adam
->>> x = np.random.default_rng(0).normal(size=(20, 3, 5)).astype("float32")    # (T, B, D)
->>> lstm = LSTM(input_size=5, hidden_size=16, seed=0)
->>> output, (h, c) = lstm(x, lengths=[20, 11, 4])
->>> output.shape, h.shape, lstm.trace["forget"].shape
-((20, 3, 16), (3, 16), (20, 3, 16))
->>> dx, (dh, dc) = lstm.backward(np.ones_like(output))                          # gradients into lstm.grads
->>> Adam(lstm.params, learning_rate=1e-3).step(lstm.grads.flat)
-
-Two layers in both directions, with dropout between them, and every memory cell c_t of the upper reverse lane:
-
->>> deep = LSTM(5, 16, layers=2, bidirectional=True, dropout=0.3)
->>> output, (h, c) = deep(x, lengths=[20, 11, 4])
->>> output.shape, h.shape, deep.traces[1][1]["c"].shape
-((20, 3, 32), (4, 3, 16), (20, 3, 16))
->>> list(deep.params)[:4]
-['layer0.W', 'layer0.U', 'layer0.b', 'layer0.reverse.W']
-"""
+"""What one imports: recurrent layers that hold their parameters, run over batches, and back-propagate."""
 
 from __future__ import annotations
 
@@ -77,6 +57,16 @@ class Recurrent:
         there is nothing to look at or to go back through but outputs and last states.
     passes : how many calls have been made in training. The noise of a call depends on `seed` and this number alone,
         so to save it and to set it again is all that an exact resume needs.
+
+    Examples
+    --------
+    Two layers in both directions, with dropout between them, and every memory cell c_t of the upper reverse lane:
+
+    >>> x = np.random.default_rng(0).normal(size=(20, 3, 5)).astype("float32")    # (T, B, D)
+    >>> deep = Recurrent(cells.LSTM(), 5, 16, layers=2, bidirectional=True, dropout=0.3)
+    >>> output, (h, c) = deep(x, lengths=[20, 11, 4])
+    >>> output.shape, h.shape, deep.traces[1][1]["c"].shape
+    ((20, 3, 32), (4, 3, 16), (20, 3, 16))
     """
 
     def __init__(
@@ -253,6 +243,16 @@ class LSTM(Recurrent):
     forget_bias : the first value of the forget gate's bias.
     projection : P, the size of h if it is not H (`rnncore.cells.LSTMP`); c has H, and outputs have R·P numbers.
     Other options: see `Recurrent`.
+
+    >>> import numpy as np
+    >>> from rnncore import LSTM, Adam
+    >>> x = np.random.default_rng(0).normal(size=(20, 3, 5)).astype("float32")    # (T, B, D)
+    >>> lstm = LSTM(input_size=5, hidden_size=16, seed=0)
+    >>> output, (h, c) = lstm(x, lengths=[20, 11, 4])
+    >>> output.shape, h.shape, lstm.trace["forget"].shape
+    ((20, 3, 16), (3, 16), (20, 3, 16))
+    >>> dx, (dh, dc) = lstm.backward(np.ones_like(output))                          # gradients into lstm.grads
+    >>> Adam(lstm.params, learning_rate=1e-3).step(lstm.grads.flat)
     """
 
     def __init__(
@@ -274,6 +274,9 @@ class GRU(Recurrent):
 
     reset_after : True is the form of cuDNN, PyTorch and Keras (`rnncore.cells.GRU`), False the published one
         (`rnncore.cells.GRUBefore`). They differ in equations and in parameters. Other options: see `Recurrent`.
+
+    >>> list(GRU(5, 16).params), list(GRU(5, 16, reset_after=False).params)
+    (['layer0.W', 'layer0.U', 'layer0.b', 'layer0.b_U'], ['layer0.W', 'layer0.U', 'layer0.b'])
     """
 
     def __init__(
@@ -287,6 +290,9 @@ class RNN(Recurrent):
     """Simple recurrent network with tanh; equations and parameters as in `rnncore.cells.RNN`. State: h.
 
     Options: see `Recurrent`.
+
+    >>> RNN(5, 16, batch_first=True)(np.zeros((3, 20, 5), "float32"))[0].shape
+    (3, 20, 16)
     """
 
     def __init__(self, input_size: int, hidden_size: int, **options: Unpack[Options]) -> None:

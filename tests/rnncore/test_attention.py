@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from rnncore import sequence
-from rnncore.cells import CELLS, GRU, LSTM, find_cell
+from rnncore.cells import CELLS, GRU, LSTM, RNN, GRUBefore, find_cell
 from rnncore.cells.attention import Attention
 from rnncore.cells.base import Cell
 from rnncore.gradcheck import GradientError, check_cell, check_function
@@ -113,6 +113,40 @@ def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
         found.append([trace.output.copy(), back.x, *grads.values()])
     for one, other in zip(*found, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-13)
+
+
+def test_large_scores_do_not_overflow() -> None:
+    cell, p, x, lengths = problem()
+    p["energy"][...] = 1000.0  # scores of both signs, beyond what exp can hold
+    trace = sequence.forward(cell, p, x, lengths=lengths)
+    scores = np.tanh(p["keys"][p["owner"]]) @ p["energy"]  # of the first step, where h is zero
+    assert np.ptp(scores, axis=1).max() > 1000
+    np.testing.assert_array_equal(trace["weights"][0].argmax(1), scores.argmax(1))
+    np.testing.assert_allclose(trace["weights"][0].sum(1), 1, atol=1e-14)
+
+
+@pytest.mark.parametrize("cell", [RNN(), LSTM(), GRU(), GRUBefore()])
+def test_a_context_of_weight_zero_changes_nothing_under_noise_either(cell: Cell) -> None:
+    looking = Attention(cell, SIZE, WIDTH, PLACES)
+    rng, noise = np.random.default_rng(0), Regulariser({"h": 0.2}, recurrent_dropout=0.4, seed=3)
+    p = Params(looking.shapes(2, 5), np.float64)
+    p.flat[...] = rng.normal(0, 0.7, p.size)
+    p["context"][...] = 0
+    x, memory = rng.normal(size=(6, 3, 2)), {"keys": rng.normal(size=(3, PLACES, SIZE))}
+    memory["values"] = rng.normal(size=(3, PLACES, WIDTH))
+    outputs = [sequence.forward(c, {**p, **memory}, x, regulariser=noise).output for c in (looking, cell)]
+    np.testing.assert_allclose(*outputs, atol=1e-14)
+
+
+def test_first_values() -> None:
+    cell = Attention(LSTM(), size=2000, width=30, places=PLACES, selector=True)
+    p = Params(cell.shapes(4, 50), np.float64).initialise(cell.initialisers(), seed=0)
+    assert abs(p["energy"].mean()) < 3 / 2000  # three standard errors of a mean of deviation A^-1/2
+    np.testing.assert_allclose(p["energy"].std(), 2000**-0.5, rtol=0.05)
+    limit = (6 / (50 + 30)) ** 0.5  # each gate's block of Z by itself
+    assert 0.99 * limit < np.abs(p["context"]).max() <= limit
+    assert not p["selector"].any()
+    assert not p["selector_bias"].any()
 
 
 def test_float32_stays_float32() -> None:
