@@ -73,6 +73,20 @@ def load(path: str | Path) -> Bundle:
         If there is no such file.
     ValueError
         If it is truncated, damaged, not a file of `save`, or its arrays are not those of its header.
+
+    Examples
+    --------
+    Some parts of a model of one's own go into a file, and come back into another of the same names and shapes:
+
+    >>> import tempfile
+    >>> from rnncore import Params
+    >>> head, other = Params({"W": (4, 3)}), Params({"W": (4, 3)})
+    >>> head["W"][...] = 0.5
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save(folder + "/head.safetensors", head)
+    ...     other.assign(load(folder + "/head.safetensors").params)
+    >>> float(other["W"].sum())
+    6.0
     """
     from safetensors import SafetensorError, safe_open
 

@@ -77,6 +77,12 @@ def to_keras(layer: Recurrent | Bundle) -> list[list[np.ndarray[Any, Any]]]:
     ------
     ValueError
         If Keras has no such layer.
+
+    Examples
+    --------
+    >>> from rnncore import GRU
+    >>> [[array.shape for array in arrays] for arrays in to_keras(GRU(3, 4, layers=2))]
+    [[(3, 12), (4, 12), (2, 12)], [(4, 12), (4, 12), (2, 12)]]
     """
     bundle = portable(layer, "Keras", GATES)
     cell = str(bundle.cell)

@@ -71,6 +71,13 @@ def from_onnx(model: str | Path | bytes | Any, *names: str) -> Bundle:
     ValueError
         If there are no such operators, or one that the cells here cannot compute, or weights that are not stored in
         the model but computed in it.
+
+    Examples
+    --------
+    >>> from rnncore import LSTM
+    >>> from rnncore.interop import to_onnx
+    >>> from_onnx(to_onnx(LSTM(3, 4, layers=2, bidirectional=True))).layer()
+    Recurrent(3, 4, layers=2, bidirectional): 672 parameters
     """
     graph = _loaded(model).graph
     nodes = [node for node in graph.node if node.op_type in GATES and node.domain in ("", "ai.onnx")]

@@ -84,6 +84,12 @@ def to_pytorch(layer: Recurrent | Bundle, prefix: str = "") -> dict[str, np.ndar
     ------
     ValueError
         If PyTorch has no such layer: its GRU is the one with reset after the product, for instance.
+
+    Examples
+    --------
+    >>> from rnncore import LSTM
+    >>> {name: array.shape for name, array in to_pytorch(LSTM(3, 4), prefix="rnn.").items()}
+    {'rnn.weight_ih_l0': (16, 3), 'rnn.weight_hh_l0': (16, 4), 'rnn.bias_ih_l0': (16,), 'rnn.bias_hh_l0': (16,)}
     """
     bundle = portable(layer, "PyTorch", GATES)
     cell = str(bundle.cell)
