@@ -76,6 +76,11 @@ class SelfCritical:
     over k captions of N words in all. b is the reward of the picture's greedy caption, or the mean reward of its other
     draws. The end counts as a word in the reward, or else captions learn to stop in the middle of a phrase.
 
+    p is what words are drawn from, and nothing else: without dropout (nor attention's penalty), without the words that
+    no caption may have, at `training.temperature`. At 1 a model that was trained with label smoothing draws a wrong
+    word every few words. What pays there is to stop early and to be vague, which a beam has no need of; low enough,
+    what is drawn is like what is decoded.
+
     Source: S. Rennie et al., Self-critical sequence training for image captioning, CVPR 2017, section 3; the mean of
     the other draws from R. Luo, A better variant of self-critical sequence training, 2020 (arXiv 2003.09971).
     """
@@ -85,7 +90,8 @@ class SelfCritical:
     ) -> None:
         self.model, self.split, self.vocabulary = model, split, vocabulary
         self.samples, self.greedy = recipe.training.samples, recipe.training.baseline == "greedy"
-        plain = replace(recipe.decoding, groups=1, no_repeat=0, temperature=1.0, top_k=0, nucleus=1.0)
+        self.temperature = recipe.training.temperature
+        plain = replace(recipe.decoding, groups=1, no_repeat=0, temperature=self.temperature, top_k=0, nucleus=1.0)
         self.drawing, self.best = replace(plain, sample=True, beam=self.samples), replace(plain, beam=1)
         self.scorer = CiderD({name: [[*words, END] for words in own] for name, own in references.items()})
 
@@ -100,8 +106,21 @@ class SelfCritical:
             baseline = (rewards.sum(1, keepdims=True) - rewards) / max(self.samples - 1, 1)
         captions = [caption for own in found for caption in own]
         batch, advantage = self.batch(pictures, captions, (rewards - baseline).ravel())
-        self.model.loss_and_gradients(batch, objective=lambda logits: policy_loss(logits, batch.targets, advantage))
+        self.reinforce(batch, advantage)
         return -float(rewards.mean()), batch.packing.rows
+
+    def reinforce(self, batch: Batch, advantage: Array) -> None:
+        """Write the gradients of `policy_loss` of drawn captions into the model."""
+
+        def objective(logits: Array) -> tuple[float, Array]:
+            logits[:, list(self.vocabulary.never_emitted)] = -np.inf
+            logits[: batch.packing.batch, self.vocabulary.end] = -np.inf  # `draw` lets no caption begin with its end
+            logits /= self.temperature
+            loss, gradient = policy_loss(logits, batch.targets, advantage)
+            gradient /= self.temperature
+            return loss, gradient
+
+        self.model.loss_and_gradients(batch, train=False, objective=objective)
 
     def rewards(self, pictures: Integers, found: Sequence[Sequence[Hypothesis]]) -> np.ndarray:
         """Return the CIDEr-D of every caption of every picture, (n, K)."""
@@ -136,7 +155,8 @@ def policy_loss(logits: Array, targets: Array, advantage: Array) -> tuple[float,
     xp, log_p = array_module(logits), log_softmax(logits)
     rows = xp.arange(len(targets))
     loss = -float((log_p[rows, targets] * advantage).mean())
-    gradient = xp.exp(log_p, out=log_p)
+    with np.errstate(under="ignore"):
+        gradient = xp.exp(log_p, out=log_p)
     gradient[rows, targets] -= 1
     gradient *= (advantage / len(targets))[:, None]
     return loss, gradient

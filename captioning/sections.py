@@ -93,7 +93,8 @@ class Training(Checked):
         of those at the ends of epochs (swa); averaging_decay: of ema. averaging_from: the first epoch averaged over.
     objective: of the likelihood of the captions, or self-critical: the expected reward CIDEr-D (Rennie et al. 2017).
     samples: captions drawn a picture. baseline: what their reward is compared with, that of the greedy caption or the
-        mean of the other samples' (self-critical).
+        mean of the other samples' (self-critical). temperature: what logits are divided by to draw them: below 1 the
+        draws come closer to what a beam finds.
     """
 
     epochs: _Count
@@ -119,6 +120,7 @@ class Training(Checked):
     objective: Annotated[str, OneOf(("likelihood", "self-critical"))] = "likelihood"
     samples: _Count = 5
     baseline: Annotated[str, OneOf(("greedy", "others"))] = "others"
+    temperature: Annotated[float, Within(0, above=True)] = 1.0
 
     def __post_init__(self) -> None:
         super().__post_init__()

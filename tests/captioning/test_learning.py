@@ -1,6 +1,7 @@
 """What training can do besides the plain likelihood: averages, the model's own words, reward, a start from a model."""
 
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,14 @@ import pytest
 
 from captioning.averaging import Averaging
 from captioning.checkpoint import load_checkpoint
+from captioning.choice import forbid, sharpened
 from captioning.decode import Hypothesis
 from captioning.errors import CaptioningError
 from captioning.learning import Likelihood, SelfCritical, policy_loss
 from captioning.metrics import CiderD
 from captioning.text import END
 from captioning.train import Trainer
+from rnncore.losses import log_softmax
 from rnncore.params import Params
 from tests.captioning.test_training import assert_equal_runs
 from tests.captioning.tiny import tiny_dataset, tiny_features, tiny_recipe, tiny_split, tiny_trainer
@@ -155,6 +158,52 @@ def _log_p(model: Any, split: Any, pictures: Any, captions: list[Hypothesis], ob
             total, last = total + float(log_p[0, word]), word
         found.append(total)
     return found
+
+
+def everything_that_can_be_said(objective: SelfCritical) -> list[Hypothesis]:
+    """All captions of at most `max_length` words, in no order."""
+    vocabulary, longest = objective.vocabulary, objective.drawing.max_length
+    sayable = set(range(len(vocabulary))) - {*vocabulary.never_emitted, vocabulary.end}
+    said = [words for n in range(1, longest + 1) for words in product(sorted(sayable), repeat=n)]
+    return [Hypothesis(words, 0.0, 0.0) for words in said]
+
+
+def chances(objective: SelfCritical, pictures: Any, captions: list[Hypothesis]) -> np.ndarray:
+    """The probability with which each caption is drawn for the picture, one word at a time."""
+    model, vocabulary, drawing = objective.model, objective.vocabulary, objective.drawing
+    rows, longest = model.xp.zeros(len(captions), np.intp), drawing.max_length
+    words = np.full((len(captions), longest + 1), vocabulary.end)
+    for row, caption in zip(words, captions, strict=True):
+        row[: len(caption.words)] = caption.words
+    state, last = model.start(objective.split.features[pictures]).select(rows), np.full(len(rows), vocabulary.start)
+    going, total = np.ones(len(captions), bool), np.zeros(len(captions))
+    for t in range(longest):
+        log_p, state = model.step(state, last)
+        forbid(log_p, vocabulary, words[:, :t], drawing)
+        log_p = sharpened(log_softmax(log_p), drawing)
+        total[going] += log_p[going, words[going, t]]
+        last = words[:, t]
+        going &= last != vocabulary.end
+    return np.exp(total)
+
+
+def test_the_gradient_is_that_of_the_expected_reward_of_what_is_drawn() -> None:
+    """Over everything that can be said, with noise and a temperature in the recipe; nothing is left to chance."""
+    noise = {"model__picture_dropout": 0.5, "model__word_dropout": 0.5, "model__output_dropout": 0.5}
+    wanted = {"text__min_count": 5, "training__temperature": 0.5, "training__label_smoothing": 0.1}
+    objective, _ = self_critical(**noise, **wanted, decoding__max_length=3)
+    picture, captions = np.array([2]), everything_that_can_be_said(objective)
+    rewards = objective.rewards(picture, [captions])[0]
+
+    def expected() -> float:
+        return float(chances(objective, picture, captions) @ rewards)
+
+    assert chances(objective, picture, captions).sum() == pytest.approx(1)
+    batch, rows = objective.batch(picture, captions, chances(objective, picture, captions) * rewards)
+    objective.reinforce(batch, rows)
+    model = objective.model
+    for name in ("rnn.U", "words.b", "picture.b"):
+        assert_gradient(lambda: -expected() / batch.packing.rows, model.params[name], model.grads[name].copy())
 
 
 @pytest.mark.parametrize("baseline", ["others", "greedy"])
