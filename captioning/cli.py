@@ -164,6 +164,9 @@ def evaluate(
     settings: DecodingSettings = [],  # noqa: B006
     json_file: JsonFile = None,
     figures: Annotated[bool, typer.Option("--figures", help="Keep single pictures out of the JSON.")] = False,
+    shuffled: Annotated[
+        bool, typer.Option("--shuffled", help="Caption each picture from another's features too.")
+    ] = False,
     device: Device = "cpu",
 ) -> None:
     """Measure a captioner, or the ensemble in a folder of runs: loss, BLEU, ROUGE-L, CIDEr-D, greedy and with a beam.
@@ -172,7 +175,7 @@ def evaluate(
     """
     from captioning.commands import run_evaluate
 
-    run_evaluate(checkpoint, data, features, split, settings, json_file, figures, device)
+    run_evaluate(checkpoint, data, features, split, settings, json_file, figures, device, shuffled)
 
 
 @app.command()

@@ -59,8 +59,12 @@ def run_evaluate(
     json_file: Path | None,
     figures_only: bool,
     device: str,
+    shuffled: bool = False,
 ) -> None:
-    """Print and keep what `Evaluator.report` finds; with `figures_only` nothing of single pictures is kept."""
+    """Print and keep what `Evaluator.report` finds, and with `shuffled` what `Evaluator.shuffled` does.
+
+    With `figures_only` nothing of single pictures is kept.
+    """
     stored = open_checkpoint(checkpoint)
     stored.recipe = replace(stored.recipe, decoding=decoding_of(stored, settings))
     evaluator = Evaluator.of(stored, load_dataset(data), open_features(features), split, device)
@@ -72,6 +76,9 @@ def run_evaluate(
         out.print(f"  95 % of samples of the pictures: {ranges}")
         out.print(f"  {further_line(block['further'])}")
     out.print(f"METEOR {meteor_label()}")
+    if shuffled:
+        report["shuffled_pictures"] = evaluator.shuffled()
+        out.print(f"{name} of another picture: {headline(report['shuffled_pictures'])}")
     if json_file is not None:
         about: dict[str, Any] = {"command": command_line(), "machine": describe_machine(), "split": split}
         about |= {

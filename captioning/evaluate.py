@@ -150,6 +150,10 @@ class Evaluator:
         chosen = (replace(own, beam=1), replace(own, beam=max(own.beam, 3) if own.beam == 1 else own.beam))
         return {decoder_name(decoding): decoding for decoding in chosen}
 
+    def shuffled(self) -> Scores:
+        """Return the metrics of the last decoder's captions of other pictures: low, if it looks at what it is shown."""
+        return self.scorer.score(self.captions(list(self.decoders().values())[-1], shuffled=1))
+
     def report(self) -> dict[str, Any]:
         """Return loss, captions and metrics of each decoder; of the last, each picture's CIDEr-D, words and beam."""
         decoders, captions = {}, {}

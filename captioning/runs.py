@@ -99,8 +99,7 @@ def _measured(run: Run, material: Material, trainer: Trainer, shuffled: bool) ->
         **measured,
     }
     if shuffled:
-        decoding = list(evaluator.decoders().values())[-1]
-        record["shuffled_pictures"] = evaluator.scorer.score(evaluator.captions(decoding, shuffled=1))
+        record["shuffled_pictures"] = evaluator.shuffled()
     return record
 
 

@@ -58,10 +58,10 @@ class _Synonyms:
 
 @lru_cache(maxsize=1)
 def _tools() -> tuple[_Stemmer, _Synonyms, str] | None:
-    """Stemmer, synonyms and WordNet's version; None where nltk finds no WordNet data."""
+    """Stemmer, synonyms and WordNet's version; None where nltk finds no WordNet data, or not all of its files."""
     try:
         version = str(wordnet.get_version())
-    except LookupError:
+    except (LookupError, OSError):
         return None
     return _Stemmer(), _Synonyms(wordnet), version
 
@@ -70,7 +70,7 @@ def meteor_label() -> str:
     """What METEOR was measured with, or why it was not."""
     tools = _tools()
     if tools is None:
-        return f"not measured: nltk finds no WordNet data here; `{REMEDY}` gets them"
+        return f"not measured: nltk finds no WordNet data here, or not all; `{REMEDY}` gets them"
     return (
         f"by nltk {nltk.__version__} with WordNet {tools[2]}, mean over pictures of the best reference; "
         "not COCO's METEOR 1.5, whose parameters and paraphrases are others"

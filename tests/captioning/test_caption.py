@@ -234,13 +234,16 @@ def test_attention_from_pictures_to_captions(workshop: Workshop, tmp_path: Path)
     done = [captioning("encode", *given[:2], "--model", str(model), "--store", str(store), *outputs)]
     settings = [f"--set={key}" for key in ("model.picture=init", "model.attention=gated", "model.attention_size=4")]
     done.append(captioning("train", *given, "--recipe", str(workshop.recipe), *settings, "--run", str(run)))
-    done.append(captioning("evaluate", str(run), *given, "--figures", "--json", str(tmp_path / "figures.json")))
+    kept_as = ["--figures", "--json", str(tmp_path / "figures.json")]
+    done.append(captioning("evaluate", str(run), *given, "--shuffled", *kept_as))
     done.append(caption(run, workshop.pictures(1)[0], "--encoder", model, "--json", kept))
     assert [each.code for each in done] == [0, 0, 0, 0], [each.err for each in done]
     figures = read_json(tmp_path / "figures.json")
     assert "per_picture" not in figures
     assert all(set(block) == {"metrics", "intervals", "further"} for block in figures["decoders"].values())
     assert figures["trained"][0]["epochs"] == 2
+    shuffled = figures["shuffled_pictures"]["COCO"]
+    assert f"beam 3 of another picture: BLEU-1 {shuffled['BLEU-1']:.1f}" in " ".join(done[2].out.split())
     (said,) = read_json(kept)["captions"]
     assert all(np.shape(weights) == (4, 4) and abs(np.sum(weights) - 1) < 1e-3 for _, _, weights in said["words"])
     without = captioning("evaluate", str(run), "--data", str(workshop.scenes), "--features", str(workshop.features))
