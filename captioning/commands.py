@@ -17,6 +17,7 @@ from captioning.data import Dataset, load_dataset
 from captioning.ensemble import EnsembleCheckpoint, open_checkpoint
 from captioning.errors import CaptioningError
 from captioning.evaluate import Evaluator, about_further, further_line, headline
+from captioning.metrics import COCO
 from captioning.metrics.meteor import meteor_label
 from captioning.report import terminal_table, write_reports
 from captioning.terminal import err, out, training_bars
@@ -72,9 +73,10 @@ def run_evaluate(
     out.print(f"loss {report['loss']:.4f} nats a word")
     for name, block in report["decoders"].items():
         out.print(f"{name}: {headline(block['metrics'])}")
-        ranges = "  ".join(f"{low:.1f} to {high:.1f}" for low, high in block["intervals"].values())
-        out.print(f"  95 % of samples of the pictures: {ranges}")
-        out.print(f"  {further_line(block['further'])}")
+        ranges = block["intervals"]
+        coco = "  ".join("{:.1f} to {:.1f}".format(*ranges[metric]) for metric in block["metrics"][COCO])
+        out.print(f"  95 % of samples of the pictures: {coco}")
+        out.print(f"  {further_line(block['further'], ranges)}")
     out.print(f"METEOR {meteor_label()}")
     if shuffled:
         report["shuffled_pictures"] = evaluator.shuffled()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -77,10 +78,16 @@ class Scorer:
         """Return what each picture adds to COCO's metrics, one-letter words kept: for intervals and paired tests."""
         return coco_statistics({name: clean(text, SCORING) for name, text in captions.items()}, self.references)
 
-    def further(self, captions: Mapping[str, str]) -> dict[str, float | None]:
-        """Return METEOR (None where it cannot be measured), distinct and novel captions, words used and length."""
+    def measure(self, captions: Mapping[str, str]) -> tuple[Statistics, dict[str, float | None]]:
+        """Return the statistics with all further metrics that are means over the pictures, and the further metrics.
+
+        Those are METEOR (None where it cannot be measured), distinct and novel captions, words used and length.
+        """
         said = {name: clean(text, SCORING) for name, text in captions.items()}
-        return {"METEOR": meteor(said, self.references), **self._diversity.scores(said)}
+        scores = meteor(said, self.references)
+        each = ({} if scores is None else {"METEOR": scores}) | self._diversity.each(said)
+        further = {"METEOR": None if scores is None else fmean(scores), **self._diversity.scores(said)}
+        return coco_statistics(said, self.references).beside(each), further
 
     def per_picture(self, captions: Mapping[str, str]) -> dict[str, dict[str, float]]:
         """Return each picture's CIDEr-D, COCO's, times 100."""
@@ -161,10 +168,11 @@ class Evaluator:
             found = self.search(decoding)
             texts = self._texts(found)
             captions = {picture: best for picture, (best, *_) in texts.items()}
+            statistics, further = self.scorer.measure(captions)
             decoders[name] = {
                 "metrics": self.scorer.score(captions),
-                "intervals": intervals(self.scorer.statistics(captions)),
-                "further": self.scorer.further(captions),
+                "intervals": intervals(statistics),
+                "further": further,
                 "captions": captions,
             }
         decoders[name]["words"] = self._words([best for best, *_ in found])
@@ -216,8 +224,11 @@ def headline(scores: Scores) -> str:
     return "  ".join(f"{name} {value:.1f}" for name, value in scores[COCO].items())
 
 
-def further_line(further: Mapping[str, float | None]) -> str:
-    """Return the figures beside COCO's in one line; one that was not measured is left out."""
+def further_line(further: Mapping[str, float | None], intervals: Mapping[str, tuple[float, float]]) -> str:
+    """Return the figures beside COCO's in one line, with their intervals; one that was not measured is left out."""
     formats = {"words used": "{:.0f}", "distinct": "{:.1f} %", "novel": "{:.1f} %"}
     known = {name: value for name, value in further.items() if value is not None}
-    return "  ".join(f"{name} {formats.get(name, '{:.1f}').format(value)}" for name, value in known.items())
+    ranges = {name: " ({:.1f} to {:.1f})".format(*intervals[name]) for name in known if name in intervals}
+    return "  ".join(
+        f"{name} {formats.get(name, '{:.1f}').format(value)}{ranges.get(name, '')}" for name, value in known.items()
+    )

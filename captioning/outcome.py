@@ -49,7 +49,7 @@ class Outcome:
         blocks = [run["decoders"][name] for run in runs]
         if len(blocks) == 1:
             return dict(blocks[0])
-        statistics = pooled([self.scorer.statistics(block["captions"]) for block in blocks])
+        statistics = pooled([self.scorer.measure(block["captions"])[0] for block in blocks])
         return {
             **blocks[0],  # captions, and what belongs to them, are the first run's
             "metrics": mean_of([block["metrics"] for block in blocks]),

@@ -22,12 +22,18 @@ class Diversity:
     def __init__(self, training: Iterable[Tokens]) -> None:
         self._known = {tuple(words) for words in training}
 
+    def each(self, candidates: Mapping[str, Tokens]) -> dict[str, list[float]]:
+        """Those figures that are means over the captions, of each caption."""
+        said = candidates.values()
+        new = [100.0 * (tuple(words) not in self._known) for words in said]
+        return {"novel": new, "length": [float(len(words)) for words in said]}
+
     def scores(self, candidates: Mapping[str, Tokens]) -> dict[str, float]:
         """The figures of `DIVERSITY`, of at least one caption."""
-        said = [tuple(words) for words in candidates.values()]
+        said, each = [tuple(words) for words in candidates.values()], self.each(candidates)
         return {
             "distinct": 100 * len(set(said)) / len(said),
-            "novel": 100 * fmean(words not in self._known for words in said),
+            "novel": fmean(each["novel"]),
             "words used": len({word for words in said for word in words}),
-            "length": fmean(map(len, said)),
+            "length": fmean(each["length"]),
         }

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from functools import cache, lru_cache
-from statistics import fmean
 from typing import Any, NamedTuple
 
 import nltk
@@ -77,13 +76,13 @@ def meteor_label() -> str:
     )
 
 
-def meteor(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[Tokens]]) -> float | None:
-    """METEOR, from 0 to 100, mean over the pictures; None where nltk finds no WordNet data."""
+def meteor(candidates: Mapping[str, Tokens], references: Mapping[str, Sequence[Tokens]]) -> list[float] | None:
+    """METEOR of each picture, from 0 to 100; None where nltk finds no WordNet data."""
     tools = _tools()
     if tools is None:
         return None
     stemmer, synonyms, _ = tools
-    scores = (
-        meteor_score(references[name], words, stemmer=stemmer, wordnet=synonyms) for name, words in candidates.items()
-    )
-    return 100 * fmean(scores)
+    return [
+        100 * float(meteor_score(references[name], words, stemmer=stemmer, wordnet=synonyms))
+        for name, words in candidates.items()
+    ]

@@ -15,7 +15,7 @@ from functools import cache
 import numpy as np
 
 from captioning.metrics.bleu import Floats
-from captioning.metrics.statistics import METRICS, Statistics, metrics_of
+from captioning.metrics.statistics import Statistics, metrics_of
 
 RESAMPLES = 5000
 _TOGETHER = 500  # samples of pictures drawn at a time: some 8 MB of counts for a thousand pictures
@@ -38,16 +38,16 @@ class Paired:
 
 
 def intervals(statistics: Statistics, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, tuple[float, float]]:
-    """The 95 % percentile bootstrap interval of each of COCO's metrics over the pictures, times 100."""
+    """The 95 % percentile bootstrap interval of each metric over the pictures, COCO's times 100."""
     drawn = np.concatenate(
         [metrics_of(counts @ statistics.rows) for counts in _bootstrap(len(statistics.rows), resamples, seed)]
     )
     low, high = np.quantile(drawn, [0.025, 0.975], axis=0)
-    return {name: (float(a), float(b)) for name, a, b in zip(METRICS, low, high, strict=True)}
+    return {name: (float(a), float(b)) for name, a, b in zip(statistics.metrics, low, high, strict=True)}
 
 
 def paired(first: Statistics, second: Statistics, resamples: int = RESAMPLES, seed: int = 0) -> dict[str, Paired]:
-    """Compare two systems on the same pictures, for each of COCO's metrics.
+    """Compare two systems on the same pictures, for each of their metrics.
 
     Raises
     ------
@@ -71,7 +71,7 @@ def paired(first: Statistics, second: Statistics, resamples: int = RESAMPLES, se
     p_bootstrap = np.minimum(2 * (turned + 1) / (resamples + 1), 1)
     as_large = (np.abs(random) >= np.abs(observed) - 1e-9).sum(axis=0)
     rows = zip(observed, low, high, p_bootstrap, (as_large + 1) / (resamples + 1), strict=True)
-    return {name: Paired(*map(float, row)) for name, row in zip(METRICS, rows, strict=True)}
+    return {name: Paired(*map(float, row)) for name, row in zip(first.metrics, rows, strict=True)}
 
 
 def _bootstrap(pictures: int, resamples: int, seed: int) -> Iterator[Floats]:

@@ -7,7 +7,7 @@ sample of pictures needs the counts of each picture, not its score.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -22,14 +22,24 @@ METRICS = (*(f"BLEU-{n}" for n in range(1, MAX_N + 1)), *MEANS)
 
 @dataclass(frozen=True)
 class Statistics:
-    """Of n pictures: BLEU's counts, ROUGE-L, CIDEr-D (both times 100) and the number 1, in the columns of (n, 13)."""
+    """Of n pictures: BLEU's counts, ROUGE-L, CIDEr-D (both times 100) and the number 1, in the columns of (n, 13).
+
+    metrics : what comes of them; others that are means over the pictures may follow COCO's, a column each.
+    """
 
     names: tuple[str, ...]
     rows: Floats
+    metrics: tuple[str, ...] = METRICS
+
+    def beside(self, means: Mapping[str, Sequence[float]]) -> Statistics:
+        """Return these statistics and further metrics, each the mean of a number a picture."""
+        columns = [np.asarray(values, np.float64) for values in means.values()]
+        rows = np.column_stack([self.rows[:, :-1], *columns, self.rows[:, -1]])
+        return Statistics(self.names, rows, (*self.metrics, *means))
 
     def scores(self) -> dict[str, float]:
-        """COCO's metrics of all the pictures, times 100."""
-        return {name: float(value) for name, value in zip(METRICS, metrics_of(self.rows.sum(axis=0)), strict=True)}
+        """The metrics of all the pictures, COCO's times 100."""
+        return {name: float(value) for name, value in zip(self.metrics, metrics_of(self.rows.sum(axis=0)), strict=True)}
 
 
 def coco_statistics(
@@ -43,14 +53,14 @@ def coco_statistics(
 
 
 def pooled(runs: Sequence[Statistics]) -> Statistics:
-    """The mean over several runs on the same pictures: of ROUGE-L and CIDEr-D the metric's, of BLEU the counts'."""
+    """The mean over several runs on the same pictures: of BLEU the counts', of all else the metric's."""
     first = runs[0]
     if any(run.names != first.names for run in runs):
         raise ValueError("runs that are pooled must have captioned the same pictures in the same order")
-    return Statistics(first.names, np.mean([run.rows for run in runs], axis=0))
+    return replace(first, rows=np.mean([run.rows for run in runs], axis=0))
 
 
 def metrics_of(sums: Floats) -> Floats:
-    """COCO's metrics (..., 6), times 100, of summed statistics (..., 13)."""
+    """The metrics of summed statistics: of (..., 13) COCO's (..., 6), times 100."""
     means = sums[..., COUNTS:-1] / sums[..., -1:]
     return np.concatenate([100 * bleu_from_counts(sums[..., :COUNTS]), means], axis=-1)

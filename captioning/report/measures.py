@@ -51,7 +51,7 @@ def _test_row(test: dict[str, Any]) -> Row:
 
 
 def intervals_grid(result: Result) -> Grid | None:
-    """Between which values each of COCO's metrics lies for 95 % of samples of the pictures."""
+    """Between which values each metric lies for 95 % of samples of the pictures."""
     blocks = {
         (name, decoder): block["intervals"]
         for name, system in systems(result).items()
@@ -62,12 +62,19 @@ def intervals_grid(result: Result) -> Grid | None:
         return None
     names = list(dict.fromkeys(name for block in blocks.values() for name in block))
     rows = [
-        Row(f"{system}, {decoder}", tuple(f"{block[n][0]:.1f} to {block[n][1]:.1f}" for n in names), system=system)
+        Row(f"{system}, {decoder}", tuple(_range(block.get(name)) for name in names), system=system)
         for (system, decoder), block in blocks.items()
     ]
     title = "95 % intervals over samples of the pictures"
-    notes = ("Percentile bootstrap: pictures drawn with replacement, BLEU's counts with them.",)
+    notes = (
+        "Percentile bootstrap: pictures drawn with replacement, BLEU's counts with them. Distinct captions and words "
+        "used have none: a sample that has pictures twice has fewer of both.",
+    )
     return Grid(title, tuple((title, name) for name in names), tuple(rows), notes)
+
+
+def _range(interval: Sequence[float] | None) -> str:
+    return MISSING if interval is None else "{:.1f} to {:.1f}".format(*interval)
 
 
 def further_grid(result: Result) -> Grid | None:

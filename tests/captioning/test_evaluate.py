@@ -24,6 +24,7 @@ from captioning.evaluate import (
 from captioning.metrics import COCO, PROTOCOLS
 from captioning.metrics.diversity import DIVERSITY
 from captioning.metrics.meteor import meteor_label
+from captioning.metrics.significance import intervals
 from captioning.text import SCORING, clean
 from encoders import Features, open_features
 from tests.captioning.tiny import tiny_dataset, tiny_recipe
@@ -56,10 +57,11 @@ def test_the_figures_are_said_and_kept(workshop: Workshop, run: Path, tmp_path: 
         assert set(block["captions"]) == set(load_dataset(workshop.scenes).names("test"))
         assert f"{name}: {headline(block['metrics'])}" in done.out
         assert set(block["metrics"]) == set(PROTOCOLS)
+        assert {*block["metrics"][COCO], "novel", "length"} <= set(block["intervals"])
         for metric, (low, high) in block["intervals"].items():
-            assert low <= block["metrics"][COCO][metric] <= high
+            assert low <= {**block["metrics"][COCO], **block["further"]}[metric] <= high
         assert set(block["further"]) == {"METEOR", *DIVERSITY}
-        assert further_line(block["further"]) in done.out
+        assert further_line(block["further"], block["intervals"]) in done.out
     assert f"METEOR {meteor_label()}" in done.out
     last = figures["decoders"]["beam 3"]
     assert last["beams"].keys() == last["captions"].keys()
@@ -153,12 +155,25 @@ def test_what_is_novel_is_what_no_training_caption_says_under_either_cleaning(wo
     for kept in (True, False):
         scorer = Scorer(dataset, "test", tiny_recipe(text__keep_one_letter=kept))
         said = dict.fromkeys(dataset.names("test"), " ".join(w for w in seen if kept or len(w) > 1))
-        assert scorer.further(said)["novel"] == 0
+        assert scorer.measure(said)[1]["novel"] == 0
         said[dataset.names("test")[0]] = "xylophones zigzag"
-        found = scorer.further(said)
+        statistics, found = scorer.measure(said)
         assert found["novel"] == pytest.approx(100 / 3)
         assert found["distinct"] == pytest.approx(200 / 3)
-    assert further_line({"METEOR": None, "novel": 3.25, "words used": 7}) == "novel 3.2 %  words used 7"
+        assert {metric: found[metric] for metric in ("novel", "length")}.items() <= statistics.scores().items()
+    figures = {"METEOR": None, "novel": 3.25, "words used": 7}
+    assert further_line(figures, {"novel": (1.0, 5.0)}) == "novel 3.2 % (1.0 to 5.0)  words used 7"
+
+
+def test_meteor_has_an_interval_where_it_is_measured(workshop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    dataset = load_dataset(workshop.scenes)
+    said = {name: dataset.captions[name][0] for name in dataset.names("test")}
+    monkeypatch.setattr("captioning.evaluate.meteor", lambda said, references: [10.0, 20.0, 60.0])
+    statistics, further = Scorer(dataset, "test", tiny_recipe()).measure(said)
+    assert further["METEOR"] == pytest.approx(30)
+    assert statistics.scores()["METEOR"] == pytest.approx(30)
+    low, high = intervals(statistics)["METEOR"]
+    assert 10 <= low < 30 < high <= 60
 
 
 @pytest.mark.parametrize("n", range(2, 51))
