@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from rnncore import sequence
+from rnncore.cells.attention import Attention
 from rnncore.cells.base import Cell
 from rnncore.params import Params
 from rnncore.trace import Trace
@@ -124,7 +125,8 @@ def _bias(k: int) -> float:
 
 
 def _probe(cell: Cell, states: dict[str, float]) -> Trace:
-    """One step of one unit whose weights are zero but for the biases."""
+    """One step of one unit whose weights are zero but for the biases; of a cell with attention the cell inside."""
+    cell = cell.cell if isinstance(cell, Attention) else cell
     p = Params(cell.shapes(1, 1), np.float64)
     p["b"][...] = [_bias(k) for k in range(len(cell.gates))]
     sizes = sequence.Stepper(cell, p).state
