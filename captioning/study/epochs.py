@@ -50,13 +50,13 @@ def story(name: str, history: Sequence[Mapping[str, Any]], layer: int = -1) -> S
 
 def story_table(name: str, told: Story) -> Table:
     """Return each gate's mean after every epoch, and the shares of steps at which its units are closed and open."""
-    caption = "mean, and the shares of steps and units below 0.1 | above 0.9; a candidate's as (g + 1) / 2"
+    caption = "mean; % of steps and units below 0.1 | above 0.9, of a candidate's (g + 1) / 2"
     table = Table(title=f"{name}: gates by epoch", title_justify="left", caption=caption, caption_justify="left")
     table.add_column("epoch", justify="right")
     for gate in told[0]:
         table.add_column(gate, justify="right")
     for epoch, used in enumerate(told, 1):
-        table.add_row(str(epoch), *(f"{u.mean:+.3f}  {u.left:3.0%} | {u.right:3.0%}" for u in used.values()))
+        table.add_row(str(epoch), *(f"{u.mean:+.3f} {100 * u.left:3.0f}|{100 * u.right:2.0f}" for u in used.values()))
     return table
 
 

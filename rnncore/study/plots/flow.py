@@ -58,6 +58,7 @@ def usage_over_epochs(
         axes.fill_between(at, mean - spread, mean + spread, color=colour_of(gate, k), alpha=0.12, lw=0)
     axes.axhline(0, color=GREY, lw=0.6)
     axes.set(xlabel="epoch", ylabel="mean of the gate, ± deviation")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
 
@@ -73,5 +74,6 @@ def saturation_over_epochs(
         axes.plot(at, [used[gate].right for used in usages], "-", label=gate, **look)
         axes.plot(at, [used[gate].left for used in usages], "--", fillstyle="none", **look)
     axes.set(xlabel="epoch", ylabel="share of steps: open —, closed - -")
+    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
