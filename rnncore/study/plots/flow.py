@@ -49,8 +49,7 @@ def usage_over_epochs(
     usages: Sequence[dict[str, Usage]], epochs: Sequence[float] | None = None, axes: Axes | None = None
 ) -> Axes:
     """Draw each gate's mean over a training, with a band of one deviation; `usages` has one `usage(run)` an epoch."""
-    axes = tidy(new_axes(axes))
-    at = np.arange(len(usages)) if epochs is None else np.asarray(epochs)
+    axes, at = _over_epochs(axes, usages, epochs)
     for k, gate in enumerate(usages[0]):
         mean = np.array([used[gate].mean for used in usages])
         spread = np.array([used[gate].deviation for used in usages])
@@ -58,22 +57,30 @@ def usage_over_epochs(
         axes.fill_between(at, mean - spread, mean + spread, color=colour_of(gate, k), alpha=0.12, lw=0)
     axes.axhline(0, color=GREY, lw=0.6)
     axes.set(xlabel="epoch", ylabel="mean of the gate, ± deviation")
-    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
+
+
+def _over_epochs(
+    axes: Axes | None, usages: Sequence[dict[str, Usage]], epochs: Sequence[float] | None
+) -> tuple[Axes, Floats]:
+    """Axes with whole numbers below, and where each usage stands on them."""
+    from matplotlib.ticker import MaxNLocator
+
+    axes = tidy(new_axes(axes))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    return axes, np.asarray(range(len(usages)) if epochs is None else epochs, np.float64)
 
 
 def saturation_over_epochs(
     usages: Sequence[dict[str, Usage]], epochs: Sequence[float] | None = None, axes: Axes | None = None
 ) -> Axes:
     """Draw how often each gate is open (solid) and closed (dashed) over a training, as of `saturation`."""
-    axes = tidy(new_axes(axes))
-    at = np.arange(len(usages)) if epochs is None else np.asarray(epochs)
+    axes, at = _over_epochs(axes, usages, epochs)
     for k, gate in enumerate(usages[0]):
         look: dict[str, Any] = {"color": colour_of(gate, k), "lw": 1.8, "marker": "o", "ms": 3.5}
         axes.plot(at, [used[gate].right for used in usages], "-", label=gate, **look)
         axes.plot(at, [used[gate].left for used in usages], "--", fillstyle="none", **look)
     axes.set(xlabel="epoch", ylabel="share of steps: open —, closed - -")
-    axes.xaxis.get_major_locator().set_params(integer=True)
     axes.legend(frameon=False, loc="center left", bbox_to_anchor=(1, 0.5))
     return axes
