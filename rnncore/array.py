@@ -113,6 +113,10 @@ class Workspace:
             buffer = self._buffers[name] = self.xp.empty(int(size * spare), self.dtype)
         return buffer[:size].reshape(shape)
 
+    def buffers(self) -> list[Array]:
+        """Return the buffers as they are now."""
+        return list(self._buffers.values())
+
 
 def sigmoid(x: Array, out: Array | None = None) -> Array:
     r"""Logistic function, :math:`\sigma(x) = \tfrac12 \tanh(\tfrac x2) + \tfrac12`, into `out` when it is given.

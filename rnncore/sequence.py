@@ -240,11 +240,11 @@ def _products_over_time(
     cell: Cell, p: Weights, trace: Trace, da: Array, grads: dict[str, Array], need_dx: bool
 ) -> Array | None:
     """Write the gradient of every parameter, each one product over all steps, and return that of x if it is wanted."""
-    gates = da[: len(cell.gates) * trace.hidden]
-    trace.xp.matmul(gates, trace.x, out=grads["W"])
+    gates, matmul = da[: len(cell.gates) * trace.hidden], getattr(cell, "matmul", trace.xp.matmul)
+    matmul(gates, trace.x, out=grads["W"])
     sum_over_rows(gates, out=grads["b"])
     cell.recurrent_grads(p, trace, da, grads)
     if not need_dx:
         return None
-    dx = trace.xp.matmul(gates.T, p["W"])
+    dx = matmul(gates.T, p["W"])
     return trace.packing.unpack(dx) if trace.padded else dx

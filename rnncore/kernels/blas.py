@@ -19,7 +19,7 @@ from rnncore.array import Array
 
 #: How products may round their operands: the compute types of `cublas_api.h`. Sums are kept in float32 by all three.
 COMPUTE = {"float32": 68, "tf32": 77, "bf16": 75}
-_COMPUTE_64F, _REAL_32F, _REAL_64F, _DEFAULT_ALGORITHM = 70, 0, 1, -1
+_COMPUTE_64F, _REAL_32F, _REAL_64F, _REAL_16BF, _DEFAULT_ALGORITHM = 70, 0, 1, 14, -1
 #: What NVIDIA recommends for Hopper; a graph needs a workspace that does not move.
 WORKSPACE = 32 << 20
 
@@ -48,14 +48,26 @@ class Blas:
     def product(self, A: Array, B: Array, out: Array, transposed: bool = False, adds: bool = False) -> None:
         """Set `out` (M, b), or add to it, A (M, K), or the transposed of A (K, M), times B (K, b).
 
-        A lies row by row or column by column; rows of B and of `out` may lie apart.
+        A and B lie row by row or column by column, `out` row by row, and these may lie apart. A and B may both be the
+        bits of bfloat16, as uint16, where `out` is float32.
         """
         M, b = out.shape
-        by_columns, leading = _stored(A)
+        (by_columns, leading), (other_by_columns, other_leading) = stored(A), stored(B)
         self._call(
-            *(0, int(transposed != by_columns)), *(b, M, len(B)), *(B, _leading(B), 0), *(A, leading, 0),
-            float(adds), *(out, _leading(out), 0), 1, out.dtype,
+            *(int(other_by_columns), int(transposed != by_columns)), *(b, M, len(B)),
+            *(B, other_leading, 0), *(A, leading, 0), float(adds), *(out, _leading(out), 0), 1, out.dtype,
         )  # fmt: skip
+
+    def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
+        """Return A (M, K) times B (K, N), as `cupy.matmul` does, in the precision of these products.
+
+        Products of other than two matrices are CuPy's, and so are those of nothing.
+        """
+        if A.ndim != 2 or B.ndim != 2 or 0 in (A.size, B.size):
+            return self._cupy.matmul(A, B, out=out)
+        out = self._cupy.empty((A.shape[0], B.shape[1]), A.dtype) if out is None else out
+        self.product(_without_gaps(A), _without_gaps(B), out)
+        return out
 
     def input_products(self, W: Array, x: Array, out: Array) -> None:
         """Set T slabs (M, b) to W (M, K) times every x_t transposed; x is (T, b, K).
@@ -63,7 +75,7 @@ class Blas:
         out : the first of the slabs, which lie end to end.
         """
         steps, b, K = x.shape
-        by_columns, leading = _stored(W)
+        by_columns, leading = stored(W)
         self._call(
             *(1, int(by_columns)), *(b, len(W), K), *(x, K, b * K), *(W, leading, 0),
             0.0, *(out, b, len(W) * b), steps, out.dtype,
@@ -79,10 +91,13 @@ class Blas:
             kind, compute = _REAL_32F, COMPUTE[self.products]
         else:
             kind, compute = _REAL_64F, _COMPUTE_64F
+        read = kind
+        if a.dtype == np.uint16:  # rounded already
+            read, compute = _REAL_16BF, COMPUTE["float32"]
         one, keep = (_number(dtype, value) for value in (1.0, beta))
         self._check(
             "cublasGemmStridedBatchedEx", self._handle, op_a, op_b, m, n, k,
-            byref(one), a.data.ptr, kind, lda, stride_a, b.data.ptr, kind, ldb, stride_b,
+            byref(one), a.data.ptr, read, lda, stride_a, b.data.ptr, read, ldb, stride_b,
             byref(keep), c.data.ptr, kind, ldc, stride_c, count, compute, _DEFAULT_ALGORITHM,
         )  # fmt: skip
 
@@ -147,7 +162,12 @@ def _number(dtype: Any, value: float) -> Any:
     return ctypes.c_float(value) if dtype == np.float32 else ctypes.c_double(value)
 
 
-def _stored(A: Array) -> tuple[bool, int]:
+def _without_gaps(A: Array) -> Array:
+    """Return the matrix, or a copy of it that cuBLAS can read."""
+    return A if int(A.itemsize) in map(int, A.strides) else sys.modules["cupy"].ascontiguousarray(A)
+
+
+def stored(A: Array) -> tuple[bool, int]:
     """Return whether the matrix lies column by column, and how far apart its rows or columns begin."""
     if int(A.strides[1]) == int(A.itemsize):
         return False, _leading(A)

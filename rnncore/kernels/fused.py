@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Hashable, Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
+from numpy.typing import DTypeLike
 
 from rnncore.array import Array, Workspace, is_on_gpu
 from rnncore.cells.base import Cell, Weights
 from rnncore.kernels.blas import COMPUTE, Blas
+from rnncore.kernels.copies import Copies
 from rnncore.kernels.graphs import Graphs
 from rnncore.kernels.launch import Launcher
 from rnncore.kernels.loop import backward_loop, forward_loop
@@ -33,8 +35,8 @@ class Fused:
     cell : any cell whose steps can be recorded; one that cannot raises `CannotRecord` at its first step.
     graph : whether the loop over time is captured as a CUDA graph from the second pass of the same sizes on, so that
         a pass costs one launch. Zoneout and recurrent dropout are part of it: their masks are drawn before the loop.
-    products : 'float32', 'tf32' or 'bf16': how the products of float32 arrays round their operands on the way into
-        the tensor cores; sums and parameters stay float32. See `rnncore.kernels.blas`.
+    products : 'float32', 'tf32' or 'bf16': how the products of float32 arrays, in the loop and after it, round their
+        operands; sums, parameters and states stay float32. See `rnncore.kernels.blas` and `rnncore.kernels.copies`.
     persistent : whether the loop forward is one kernel that keeps U on the chip (`rnncore.kernels.persistent`), for up
         to 64 sequences; sizes that do not fit are refused, and so are zoneout and recurrent dropout. The loop
         backward is as without it.
@@ -57,7 +59,7 @@ class Fused:
         )  # fmt: skip
         self.carries = bool(getattr(cell, "carries", False))
         self.graphs = Graphs()
-        self.memory: dict[np.dtype[np.floating], Workspace] = {}
+        self.memory: dict[np.dtype[Any], Workspace] = {}
         self._programs: dict[Hashable, Program] = {}
         self._launchers: dict[Hashable, Launcher] = {}
         self._blas: Blas | None = None
@@ -87,8 +89,13 @@ class Fused:
         self.launch(p, now, kind, step_views(self, now, dstate))
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
-        """Compute what the cell computes after the loop."""
-        self.cell.recurrent_grads(p, trace, da, grads)
+        """Compute what the cell computes after the loop, its products in the precision of those in it."""
+        module = _Instead(trace.xp, matmul=self.matmul)
+        self.cell.recurrent_grads(p, cast(Trace, _Instead(trace, xp=module)), da, grads)
+
+    def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
+        """Return A B; `rnncore.sequence.backward` takes this for its products over all steps."""
+        return self.blas(A).matmul(A, B, out)
 
     def forward_loop(self, p: Weights, trace: Trace) -> None:
         """Run over all steps; `rnncore.sequence.forward` calls this in place of its own loop."""
@@ -108,15 +115,24 @@ class Fused:
         if trace.now:
             backward_loop(self, p, trace, rows, dstate, reaching)
 
-    def launch(self, p: Weights, now: Now, kind: Kind, views: dict[str, Array]) -> None:
+    def begin(self, p: Weights, now: Now, kind: Kind, views: dict[str, Array], width: int) -> None:
+        """Prepare a loop over time, whose first step has these views; copies have `width` columns."""
+        self._launcher(p, now, kind).begin(p, views, self.workspace(np.uint16), width)
+
+    def launch(self, p: Weights, now: Now, kind: Kind, views: dict[str, Array], width: int = 0) -> None:
         """Launch a step on its views."""
-        blas = self.blas(now.a)
+        blas, memory, narrow = self.blas(now.a), self.workspace(now.a.dtype), self.workspace(np.uint16)
+        self._launcher(p, now, kind)(p, views, blas, memory, narrow, width)
+
+    def _launcher(self, p: Weights, now: Now, kind: Kind) -> Launcher:
         program = self.program(p, now, kind)
         key = (id(program), now.a.dtype)
         if key not in self._launchers:
             name = type(self.cell).__name__.lower() + ("_backward" if kind.backward else "_forward")
-            self._launchers[key] = Launcher(program, name, now.a.dtype)
-        self._launchers[key](p, views, blas, self.workspace(now.a.dtype))
+            narrow = self.products == "bf16" and now.a.dtype == np.float32 and kind.whole
+            copies = Copies(program, len(now.gates[0])) if narrow else None
+            self._launchers[key] = Launcher(program, name, now.a.dtype, copies)
+        return self._launchers[key]
 
     def blas(self, like: Array) -> Blas:
         """Return the products of this cell."""
@@ -135,8 +151,9 @@ class Fused:
             self._programs[key] = compose(record(self.cell, shapes, hidden, kind), hidden)
         return self._programs[key]
 
-    def workspace(self, dtype: np.dtype[np.floating]) -> Workspace:
+    def workspace(self, dtype: DTypeLike) -> Workspace:
         """Return memory that all passes of this cell share."""
+        dtype = np.dtype(dtype)
         if dtype not in self.memory:
             self.memory[dtype] = Workspace(dtype, sys.modules["cupy"])
         return self.memory[dtype]
@@ -144,6 +161,17 @@ class Fused:
     def __repr__(self) -> str:
         options = f"graph={self.graph}, products={self.products!r}, persistent={self.persistent}"
         return f"Fused({type(self.cell).__name__}, {options})"
+
+
+class _Instead:
+    """Something with other attributes in place of some of its own."""
+
+    def __init__(self, of: Any, **instead: Any) -> None:
+        self._of = of
+        vars(self).update(instead)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._of, name)
 
 
 def step_views(

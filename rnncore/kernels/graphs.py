@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterable
 from typing import Any
+
+from rnncore.array import Array, Workspace
 
 #: Graphs kept for one cell: sizes beyond that push out the one used longest ago.
 LIMIT = 64
@@ -20,20 +22,24 @@ class Graphs:
 
     def __init__(self, limit: int = LIMIT) -> None:
         self.limit = limit
-        self._kept: OrderedDict[Hashable, Any] = OrderedDict()
+        self._kept: OrderedDict[Hashable, tuple[Any, list[Array]]] = OrderedDict()
 
     def __len__(self) -> int:
-        return sum(graph is not None for graph in self._kept.values())
+        return sum(graph is not None for graph, _ in self._kept.values())
 
-    def run(self, key: Hashable, launch: Callable[[], None]) -> None:
-        """Do what `launch` does, which may depend on nothing but `key`."""
+    def run(self, key: Hashable, launch: Callable[[], None], memory: Iterable[Workspace] = ()) -> None:
+        """Do what `launch` does, which may depend on nothing but `key`.
+
+        memory : where it may also write what is of no interest after it. A buffer there that grows later makes room
+        for a new one, and the old one stays with the graph, which goes on writing to it.
+        """
         if key not in self._kept:
             launch()
-            self._kept[key] = None
+            self._kept[key] = (None, [])
         else:
-            if self._kept[key] is None:
-                self._kept[key] = capture(launch)
-            self._kept[key].launch()
+            if self._kept[key][0] is None:
+                self._kept[key] = (capture(launch), [buffer for each in memory for buffer in each.buffers()])
+            self._kept[key][0].launch()
             self._kept.move_to_end(key)
         while len(self._kept) > self.limit:
             self._kept.popitem(last=False)

@@ -16,6 +16,7 @@ import numpy as np
 
 from rnncore.array import Array, is_on_gpu
 from rnncore.kernels import persistent
+from rnncore.kernels.copies import aligned
 from rnncore.kernels.launch import layout_kernels, shape_of
 from rnncore.kernels.record import Kind
 from rnncore.packing import Packing
@@ -32,15 +33,17 @@ def forward_loop(cell: Fused, p: Mapping[str, Array], trace: Trace) -> None:
     memory = cell.workspace(trace.dtype)
     x = memory.take("x", *trace.x.shape)
     x[...] = trace.x  # a graph reads from an address that does not change
-    kind = Kind(whole=True, **kind_of_noise(cell, trace.noise))
+    kind, width = Kind(whole=True, **kind_of_noise(cell, trace.noise)), aligned(trace.packing.batch)
+    first = step_views(cell, trace.now[0], (), trace.noise)
 
     def launch() -> None:
         _input_products(cell, p["W"], x, trace)
         if cell.persistent:
             persistent.run(cell, p, trace, cell.program(p, trace.now[0], kind))
         else:
+            cell.begin(p, trace.now[0], kind, first, width)
             for t, now in enumerate(trace.now):
-                cell.launch(p, now, kind, step_views(cell, now, (), trace.noise, t))
+                cell.launch(p, now, kind, step_views(cell, now, (), trace.noise, t), width)
         _rows_from_slabs(trace.packing, trace.now[0].next[0], trace.state_rows[trace.packing.batch :])
 
     _run(cell, launch, ("forward", kind, *_fixed(p, trace), x.data.ptr), graph=not cell.persistent)
@@ -72,7 +75,10 @@ def backward_loop(
     kept, noise = (True,) * len(reaching or ()), kind_of_noise(cell, trace.noise)
     kind = Kind(True, keeps=kept, whole=True, arrives=rows is not None, **noise)
 
+    width = aligned(packing.batch)
+
     def launch() -> None:
+        cell.begin(p, trace.now[0], kind, {}, width)
         for t in reversed(range(len(trace.now))):
             now, here = trace.now[t], slice(packing.offsets[t], packing.offsets[t + 1])
             now = now._replace(da=trace.da[:, here], reaching=tuple(slabs[t] for slabs in reaching or ()))
@@ -81,7 +87,7 @@ def backward_loop(
             if upstream is not None:
                 size = len(working[0])
                 views["upstream"] = upstream[here.start * size : here.stop * size].reshape(size, b)
-            cell.launch(p, now, kind, views)
+            cell.launch(p, now, kind, views, width)
 
     first = [slabs[0] for slabs in reaching or ()]
     addresses = [None if a is None else a.data.ptr for a in (upstream, trace.da, *working, *first)]
@@ -93,7 +99,7 @@ def backward_loop(
 def _run(cell: Fused, launch: Any, key: tuple[Hashable, ...], graph: bool) -> None:
     """Launch the loop, as a graph if that is wanted; a persistent kernel is one launch as it is."""
     if cell.graph and graph:
-        cell.graphs.run(key, launch)
+        cell.graphs.run(key, launch, cell.memory.values())
     else:
         launch()
 

@@ -99,7 +99,8 @@ def _units(name: str, rows: int, hidden: int, start: int = 0) -> list[Block]:
     return [Block(name, start + k, hidden) for k in range(0, rows, hidden)]
 
 
-def _cut(block: Block, hidden: int) -> list[Block]:
+def cut(block: Block, hidden: int) -> list[Block]:
+    """Return the blocks of H rows of a block, or itself where it is no multiple of them."""
     return _units(block.name, block.rows, hidden, block.start)
 
 
@@ -108,7 +109,7 @@ def _take_apart(statement: Statement, hidden: int) -> Iterator[Statement]:
     if isinstance(statement, Product):
         yield statement
         return
-    for k, out in enumerate(_cut(statement.out, hidden)):
+    for k, out in enumerate(cut(statement.out, hidden)):
         operands = tuple(
             x if isinstance(x, float) else x._replace(start=x.start + k * out.rows, rows=out.rows)
             for x in statement.operands
@@ -123,11 +124,11 @@ def _blocks_read(statement: Apply) -> list[Block]:
 def _read(statement: Statement, hidden: int) -> set[Block]:
     if isinstance(statement, Apply):
         return set(_blocks_read(statement))
-    return {*_cut(statement.operand, hidden), *(_cut(statement.out, hidden) if statement.adds else ())}
+    return {*cut(statement.operand, hidden), *(cut(statement.out, hidden) if statement.adds else ())}
 
 
 def _written(statement: Statement, hidden: int) -> set[Block]:
-    return {statement.out} if isinstance(statement, Apply) else set(_cut(statement.out, hidden))
+    return {statement.out} if isinstance(statement, Apply) else set(cut(statement.out, hidden))
 
 
 def _join_sums(statements: list[Statement], hidden: int) -> list[Statement]:
@@ -142,13 +143,13 @@ def _join_sums(statements: list[Statement], hidden: int) -> list[Statement]:
             k += 1
         else:
             out.append(joined)
-            k += 1 + len(_cut(joined.out, hidden))
+            k += 1 + len(cut(joined.out, hidden))
     return out
 
 
 def _sum_of(product: Product, rest: list[Statement], hidden: int) -> Product | None:
     """Return `x += product` for `work = product; x += work`, if that is what stands there and work is read no more."""
-    parts = _cut(product.out, hidden)
+    parts = cut(product.out, hidden)
     if not _is_working(product.out.name) or len(rest) < len(parts):
         return None
     sums = rest[: len(parts)]
@@ -195,7 +196,7 @@ def _behind_products(statements: list[Statement], hidden: int) -> list[Statement
 def _may_swap(first: Statement, product: Statement, hidden: int) -> bool:
     if not isinstance(first, Apply) or not isinstance(product, Product):
         return False
-    made, read = _written(product, hidden), set(_cut(product.operand, hidden))
+    made, read = _written(product, hidden), set(cut(product.operand, hidden))
     touched = {first.out, *_blocks_read(first)}
     if first.out in read:
         return False

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 import numpy as np
 from numpy.typing import DTypeLike
 
@@ -10,6 +12,30 @@ from rnncore.kernels.symbols import FUNCTIONS, Apply, Block, Column, Operand, Pr
 
 #: What stands above every kernel. T is the type of all numbers; tanh, exp and so on are overloaded for it.
 PREAMBLE = "typedef {type} T;\n"
+#: The bits of the bfloat16 that is nearest to a float32, ties to even; NaN stays NaN.
+NARROWED = """\
+static __device__ __forceinline__ unsigned short narrowed(const float x)
+{
+    const unsigned bits = __float_as_uint(x);
+    return (unsigned short)((x != x ? bits | 0x400000u : bits + 0x7fffu + (bits >> 16 & 1u)) >> 16);
+}
+"""
+#: A matrix, row by row, in bfloat16.
+COPY = (
+    NARROWED
+    + """\
+extern "C" __global__ void copied(const int rows, const int columns, const float* __restrict__ source,
+    const int source_ld, unsigned short* __restrict__ copy, const int copy_ld)
+{
+    const long long size = (long long)rows * columns;
+    const long long stride = (long long)gridDim.x * blockDim.x;
+    for (long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x; k < size; k += stride) {
+        const long long row = k / columns, column = k - row * columns;
+        copy[row * copy_ld + column] = narrowed(source[row * source_ld + column]);
+    }
+}
+"""
+)
 TYPES = {np.dtype(np.float32): "float", np.dtype(np.float64): "double"}
 
 
@@ -23,8 +49,10 @@ def preamble(dtype: DTypeLike) -> str:
     return PREAMBLE.format(type=TYPES[np.dtype(dtype)])
 
 
-def kernel_source(kernel: Kernel, name: str) -> str:
+def kernel_source(kernel: Kernel, name: str, copied: Sequence[Block] = ()) -> str:
     """Return a kernel named `name` whose arguments are H and b, each buffer and its leading size, and each column.
+
+    Of the blocks `copied` it makes copies in bfloat16, whose buffers and leading sizes are the last arguments.
 
     H, the rows of a block, is an argument, so that one compilation serves layers of all sizes. A block at row r of a
     buffer is (H, b) from `buffer + r * ld` on; ld is b, or more where the buffer has columns of sequences that run no
@@ -34,6 +62,9 @@ def kernel_source(kernel: Kernel, name: str) -> str:
     arguments = ["const int rows", "const int b"]
     arguments += [f"T* __restrict__ {buffer}, const int {buffer}_ld" for buffer in buffers]
     arguments += [f"const T* __restrict__ p_{column}" for column in kernel.columns]
+    copies = dict.fromkeys(identifier(block.name) for block in copied)
+    arguments += [f"unsigned short* __restrict__ {n}_copy, const int {n}_copy_ld" for n in copies]
+    lines = [f"{_place(block, '_copy')} = narrowed({variable(block)});" for block in copied]
     return f"""\
 extern "C" __global__ void {name}({", ".join(arguments)})
 {{
@@ -41,14 +72,14 @@ extern "C" __global__ void {name}({", ".join(arguments)})
     const long long stride = (long long)gridDim.x * blockDim.x;
     for (long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x; k < size; k += stride) {{
         const long long u = k / b, s = k - u * b;
-{body(kernel, "        ")}
+{body(kernel, "        ", more=lines)}
     }}
 }}
 """
 
 
-def body(kernel: Kernel, indent: str, product: Product | None = None, hidden: int = 0) -> str:
-    """Return loads, statements and stores for the unit `u` of the sequence `s`.
+def body(kernel: Kernel, indent: str, product: Product | None = None, hidden: int = 0, more: Sequence[str] = ()) -> str:
+    """Return loads, statements and stores for the unit `u` of the sequence `s`, and `more` lines after them.
 
     What `product` made is not loaded but taken from `sum`, one number a gate.
     """
@@ -63,7 +94,7 @@ def body(kernel: Kernel, indent: str, product: Product | None = None, hidden: in
         lines.append(("" if statement.out in known else "T ") + expression(statement))
         known.add(statement.out)
     lines += [f"{_place(block)} = {variable(block)};" for block in kernel.stores]
-    return "\n".join(indent + line for line in lines)
+    return "\n".join(indent + line for line in (*lines, *more))
 
 
 def expression(statement: Apply) -> str:
@@ -76,8 +107,8 @@ def variable(block: Block) -> str:
     return f"{identifier(block.name)}_{block.start // block.rows}"
 
 
-def _place(block: Block) -> str:
-    buffer = identifier(block.name)
+def _place(block: Block, which: str = "") -> str:
+    buffer = identifier(block.name) + which
     return f"{buffer}[{_row(block)} * {buffer}_ld + s]"
 
 
@@ -126,7 +157,16 @@ extern "C" __global__ void slabs_from_rows(const int rows, const int units, cons
 """
 
 
-def program_source(program: Program, name: str, dtype: DTypeLike) -> str:
-    """Return all kernels of a program, named `name_0`, `name_1` and so on."""
-    kernels = [kernel_source(kernel, f"{name}_{k}") for k, kernel in enumerate(program.kernels)]
-    return "\n".join([preamble(dtype), *kernels])
+def program_source(
+    program: Program, name: str, dtype: DTypeLike, copied: Mapping[int, Sequence[Block]] | None = None
+) -> str:
+    """Return all kernels of a program, named `name_0`, `name_1` and so on.
+
+    copied : by the place of a stage, the blocks that its kernel makes copies of in bfloat16.
+    """
+    places = [k for k, stage in enumerate(program.stages) if isinstance(stage, Kernel)]
+    kernels = [
+        kernel_source(kernel, f"{name}_{k}", (copied or {}).get(place, ()))
+        for k, (kernel, place) in enumerate(zip(program.kernels, places, strict=True))
+    ]
+    return "\n".join([preamble(dtype), *([NARROWED] if copied else []), *kernels])

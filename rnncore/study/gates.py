@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from rnncore import sequence
-from rnncore.cells.attention import Attention
 from rnncore.cells.base import Cell
 from rnncore.params import Params
 from rnncore.trace import Trace
@@ -124,9 +123,16 @@ def _bias(k: int) -> float:
     return 0.37 + 0.61 * k
 
 
+def _inside(cell: Cell) -> Cell:
+    """The cell inside one with attention, or inside a fused one, which runs on a GPU alone."""
+    while hasattr(inner := getattr(cell, "cell", None), "gates"):
+        cell = inner
+    return cell
+
+
 def _probe(cell: Cell, states: dict[str, float]) -> Trace:
-    """One step of one unit whose weights are zero but for the biases; of a cell with attention the cell inside."""
-    cell = cell.cell if isinstance(cell, Attention) else cell
+    """One step of one unit whose weights are zero but for the biases."""
+    cell = _inside(cell)
     p = Params(cell.shapes(1, 1), np.float64)
     p["b"][...] = [_bias(k) for k in range(len(cell.gates))]
     sizes = sequence.Stepper(cell, p).state

@@ -25,6 +25,7 @@ using std::tanh; using std::exp; using std::log; using std::sqrt; using std::fab
 struct Dim { unsigned x, y, z; };
 static thread_local Dim threadIdx, blockIdx;
 static Dim blockDim, gridDim;
+static unsigned __float_as_uint(float x) { unsigned bits; std::memcpy(&bits, &x, 4); return bits; }
 #define __global__
 #define __device__
 #define __forceinline__ inline

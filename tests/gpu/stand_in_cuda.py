@@ -107,13 +107,20 @@ template <typename R> static R rounded(R x, int compute)
     return x;
 }
 
-template <typename R> static int gemm(int ta, int tb, int m, int n, int k, const void* alpha, const void* A, int lda,
-    long long sa, const void* B, int ldb, long long sb, const void* beta, void* C, int ldc, long long sc, int count,
-    int compute)
+static float rounded(unsigned short x, int compute)
+{
+    const std::uint32_t bits = (std::uint32_t)x << 16;
+    float out; std::memcpy(&out, &bits, 4);
+    return out;
+}
+
+template <typename R, typename Q = R> static int gemm(int ta, int tb, int m, int n, int k, const void* alpha,
+    const void* A, int lda, long long sa, const void* B, int ldb, long long sb, const void* beta, void* C, int ldc,
+    long long sc, int count, int compute)
 {
     if (lda < (ta ? k : m) || ldb < (tb ? n : k) || ldc < m) return 7;
     for (int batch = 0; batch < count; ++batch) {
-        const R *a = (const R*)A + batch * sa, *b = (const R*)B + batch * sb;
+        const Q *a = (const Q*)A + batch * sa, *b = (const Q*)B + batch * sb;
         R* c = (R*)C + batch * sc;
         for (int j = 0; j < n; ++j) for (int i = 0; i < m; ++i) {
             R sum = 0;
@@ -134,7 +141,9 @@ extern "C" int cublasGemmStridedBatchedEx(void* handle, int ta, int tb, int m, i
     const void* alpha, const void* A, int at, int lda, long long sa, const void* B, int bt, int ldb, long long sb,
     const void* beta, void* C, int ct, int ldc, long long sc, int count, int compute, int algorithm)
 {
-    if (!handle || at != bt || at != ct || algorithm != -1) return 7;
+    if (!handle || at != bt || (at != ct && at != 14) || algorithm != -1) return 7;
+    if (at == 14 && ct == 0 && compute == 68)
+        return gemm<float, unsigned short>(ta, tb, m, n, k, alpha, A, lda, sa, B, ldb, sb, beta, C, ldc, sc, count, 68);
     if (at == 0 && (compute == 68 || compute == 75 || compute == 77))
         return gemm<float>(ta, tb, m, n, k, alpha, A, lda, sa, B, ldb, sb, beta, C, ldc, sc, count, compute);
     if (at == 1 && compute == 70)

@@ -236,6 +236,22 @@ def test_a_graph_serves_no_buffer_that_has_moved(kernels: str) -> None:
             close(trace.output, case.run()[0].output, 1e-12)
 
 
+def test_a_graph_keeps_working_memory_that_has_been_outgrown(kernels: str) -> None:
+    fused, noise = Fused(cells.LSTM()), Regulariser({"h": 0.3})  # what is held goes past the product in memory
+    small, large = (moved(problem("LSTM", 3, B, 2, 5)) for B in (2, 7))
+    trace = None
+    for _ in range(2):
+        trace = forward(fused, small.p, small.x, small.initial, None, trace, noise)
+        backward(fused, small.p, trace, small.dh, small.dlast)
+    working = fused.memory[small.x.dtype]._buffers
+    before = {name: buffer for name, buffer in working.items() if name.startswith("temporary")}
+    assert before
+    backward(fused, large.p, forward(fused, large.p, large.x, regulariser=noise), large.dh)
+    for name, outgrown in before.items():
+        assert working[name] is not outgrown
+        assert any(outgrown is kept for _, buffers in fused.graphs._kept.values() for kept in buffers)
+
+
 @pytest.mark.parametrize(("products", "lost"), [("tf32", 2**-11), ("bf16", 2**-8)])
 def test_products_that_round_their_operands(kernels: str, products: str, lost: float) -> None:
     case = problem("LSTM", 6, 5, 8, 16, dtype=np.float32)
@@ -246,6 +262,90 @@ def test_products_that_round_their_operands(kernels: str, products: str, lost: f
     if kernels == "stand-in":
         assert gap > lost / 16
     assert to_host(rounded.output).dtype == np.float32
+
+
+def narrowed(x: np.ndarray) -> np.ndarray:
+    """The nearest bfloat16, ties to even, as float32."""
+    bits = np.ascontiguousarray(x).view(np.uint32).astype(np.uint64)
+    return ((bits + 0x7FFF + (bits >> 16 & 1)) & 0xFFFF0000).astype(np.uint32).view(np.float32)
+
+
+@pytest.mark.parametrize("name", [name for name in FUSED if name != "minGRU"])
+def test_copies_in_bfloat16_change_no_number(kernels: str, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuBLAS that rounds float32 operands, and cuBLAS that is handed them rounded, multiply the same numbers."""
+    case = problem(name, 5, 10, 4, 7, (5, 2, 0, 4, 4, 1, 1, 1, 3, 5), dtype=np.float32)
+    there, found = moved(case), []
+    for copies in (True, False):
+        if not copies:
+            monkeypatch.setattr("rnncore.kernels.fused.Copies", lambda *sizes: None)
+        for noise in (None, Regulariser({"h": 0.3}, 0.25, seed=4)):
+            fused, trace = Fused(case.cell, products="bf16"), None
+            for _ in range(3):
+                trace = forward(fused, there.p, there.x, there.initial, there.lengths, trace, noise)
+                got = backward(fused, there.p, trace, there.dh, there.dlast)
+            assert len(fused.graphs) == 2
+            assert any(launcher.copies for launcher in fused._launchers.values()) is copies
+            found.append([trace.output.copy(), *trace.last, got.x, *got.params.values(), *got.initial])
+    for one, other in zip(found[0] + found[1], found[2] + found[3], strict=True):
+        if kernels == "stand-in":
+            np.testing.assert_array_equal(to_host(one), to_host(other))
+        else:
+            close(one, to_host(other), 1e-4)
+
+
+def test_a_step_of_an_lstm_reads_copies_alone_and_launches_none(counted: Any, kernels: str) -> None:
+    """In bfloat16 a pass has two kernels more than in float32, for the copies of U and of the first h; no step has."""
+    if kernels != "stand-in":
+        pytest.skip("the stand-in counts")
+    case, launched = problem("LSTM", 6, 3, 2, 5, dtype=np.float32), {}
+    there = moved(case)
+    for products in ("float32", "bf16"):
+        fused = Fused(cells.LSTM(), graph=False, products=products)
+        counted.clear()
+        trace = forward(fused, there.p, there.x, there.initial)
+        ahead = counted["kernels"]
+        backward(fused, there.p, trace, there.dh, there.dlast)
+        launched[products] = (ahead, counted["kernels"] - ahead)
+    assert launched["bf16"] == (launched["float32"][0] + 2, launched["float32"][1] + 1)
+    copies = fused.memory[np.dtype(np.uint16)]._buffers
+    assert copies["U"].nbytes == there.p["U"].nbytes // 2
+    assert {name: buffer.size for name, buffer in copies.items() if name != "U"} == {
+        "copy of next h": 5 * 8,  # as many columns as tensor cores read at once
+        "copy of da": 20 * 8,
+    }
+
+
+def test_copies_are_the_nearest_bfloat16(kernels: str) -> None:
+    from rnncore.kernels.copies import _copy
+
+    x = np.array([[1.0, -2.5, 1.00390625, 1.01171875, 3.1415927, 0.0, -0.0, np.inf, -np.inf, 1e-40, 3.4e38, np.nan]])
+    source = to_device(x.astype(np.float32))
+    copy = to_device(np.zeros(x.shape, np.uint16))
+    _copy(source, copy)
+    found = (to_host(copy).astype(np.uint32) << 16).view(np.float32)
+    with np.errstate(invalid="ignore"):
+        np.testing.assert_array_equal(found[:, :-1], narrowed(x.astype(np.float32))[:, :-1])
+    assert np.isnan(found[0, -1])
+
+
+@pytest.mark.parametrize("products", ["float32", "tf32", "bf16"])
+def test_products_after_the_loop_are_of_the_same_precision(kernels: str, products: str) -> None:
+    """All gradients by our own cuBLAS calls: CuPy's products, and so its setting, have no part in a layer's pass."""
+    case = problem("GRU", 4, 3, 2, 5, dtype=np.float32)
+    there, fused = moved(case), Fused(cells.GRU(), products=products)
+    trace = forward(fused, there.p, there.x, there.initial)
+    asked = []
+    product = fused.blas(there.x).product
+    fused.blas(there.x).product = lambda *given: asked.append(given[2].shape) or product(*given)  # type: ignore[method-assign]
+    got = backward(fused, there.p, trace, there.dh, there.dlast)
+    after = asked[-4:]  # W, U's two parts, and x
+    assert after == [(15, 2), (10, 5), (5, 5), (12, 2)]
+    host = case.run()[1]
+    for name in ("W", "U"):
+        gap = np.abs(to_host(got.params[name]) - host.params[name]).max() / np.abs(host.params[name]).max()
+        assert gap < {"float32": 1e-5, "tf32": 2e-3, "bf16": 2e-2}[products]
+        if kernels == "stand-in" and products != "float32":
+            assert gap > 1e-5
 
 
 def test_float64_is_never_rounded(kernels: str) -> None:

@@ -10,9 +10,10 @@ import numpy as np
 import pytest
 
 from rnncore.kernels import persistent
-from rnncore.kernels.program import compose
+from rnncore.kernels.copies import Copies
+from rnncore.kernels.program import Kernel, compose
 from rnncore.kernels.record import Kind, record
-from rnncore.kernels.source import LAYOUT, kernel_source, preamble
+from rnncore.kernels.source import COPY, LAYOUT, kernel_source, preamble
 from tests.gpu.test_fused import FUSED
 from tests.rnncore.problems import ALL
 
@@ -29,7 +30,7 @@ def nvcc() -> str:
 
 def every_kernel(dtype: Any) -> str:
     """The kernels of all cells, both ways, step by step and in whole loops, as one source."""
-    parts = [preamble(dtype), LAYOUT]
+    parts = [preamble(dtype), LAYOUT, *([COPY] if dtype == np.float32 else [])]
     kinds = [Kind(), Kind(whole=True), Kind(True), Kind(True, whole=True, arrives=True), Kind(masked=True)]
     for name in ("LSTM", "GRU", "RNN", "LSTM-peephole"):
         cell = ALL[name]()
@@ -42,8 +43,11 @@ def every_kernel(dtype: Any) -> str:
         noisy = {"zones": rates, "drops": "U" in cell.shapes(5, 6), "whole": True}
         around = [Kind(**noisy), Kind(backward=True, arrives=True, **noisy)]
         for j, kind in enumerate([*kinds, *around]):
-            for i, kernel in enumerate(compose(record(cell, cell.shapes(5, 6), 6, kind), 6).kernels):
-                parts.append(kernel_source(kernel, f"kernel_{k}_{j}_{i}"))
+            program = compose(record(cell, cell.shapes(5, 6), 6, kind), 6)
+            copied = Copies(program, 6).kernels if dtype == np.float32 else {}
+            for i, stage in enumerate(program.stages):
+                if isinstance(stage, Kernel):
+                    parts.append(kernel_source(stage, f"kernel_{k}_{j}_{i}", copied.get(i, ())))
     return "\n".join(parts)
 
 
