@@ -99,6 +99,32 @@ class Packing:
         """(N,) how many sequences run at the step that each packed row belongs to."""
         return np.asarray(self.batch_sizes, np.intp)[self._time]
 
+    @cached_property
+    def padded_slab_of_row(self) -> np.ndarray[Any, Any]:
+        """(N,) as `slab_of_row`, where every step has B columns."""
+        return self._time * self.batch
+
+    @property
+    def padded_width_of_row(self) -> np.ndarray[Any, Any]:
+        """(N,) B, as many columns as every step has there."""
+        return np.full(self.rows, self.batch)
+
+    @property
+    def padded_row(self) -> np.ndarray[Any, Any]:
+        """(N,) where each packed row stands among T·B rows, in sorted order at every step."""
+        return self.padded_slab_of_row + self._sorted
+
+    @property
+    def last_step(self) -> np.ndarray[Any, Any]:
+        """The last step of every sorted sequence that has one."""
+        lengths = self.lengths[self.order]
+        return lengths[lengths > 0] - 1
+
+    @property
+    def last_column(self) -> np.ndarray[Any, Any]:
+        """Which of the sorted sequences `last_step` is of: the first ones."""
+        return np.arange(int((self.lengths > 0).sum()))
+
     @property
     def column_of_row(self) -> np.ndarray[Any, Any]:
         """(N,) which of the running sequences each packed row belongs to, in sorted order."""

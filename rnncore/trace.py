@@ -96,6 +96,8 @@ class Trace:
         self.packing, self.kept = packing, keep
         wider = self.xp is np and getattr(self.cell, "columnwise", False) and not hasattr(self.cell, "forward_loop")
         self.widths = tuple(fast_width(b) for b in packing.batch_sizes) if wider else packing.batch_sizes
+        if (pads := getattr(self.cell, "pads", None)) is not None and pads(packing):
+            self.widths = (packing.batch,) * len(packing.batch_sizes)
         self.initial_width = B = fast_width(packing.batch) if wider else packing.batch
         cell, steps = self.cell, self.widths
         blocks, dblocks = ([self.sizes[name] for name in names] for names in (cell.gates, cell.preactivations))

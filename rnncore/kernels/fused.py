@@ -18,6 +18,7 @@ from rnncore.kernels.launch import Launcher
 from rnncore.kernels.loop import backward_loop, forward_loop
 from rnncore.kernels.program import Program, compose
 from rnncore.kernels.record import Kind, record
+from rnncore.packing import Packing
 from rnncore.params import Initialiser
 from rnncore.regularise import Noise
 from rnncore.trace import Now, Trace
@@ -40,20 +41,25 @@ class Fused:
     persistent : whether the loop forward is one kernel that keeps U on the chip (`rnncore.kernels.persistent`), for up
         to 64 sequences; sizes that do not fit are refused, and so are zoneout and recurrent dropout. The loop
         backward is as without it.
+    padded : batches of mixed lengths of up to so many sequences run over all T steps at all B columns, so that one
+        graph serves all lengths, as a captioner's batches need it, whose lengths hardly come twice. It is worth its
+        work where launches cost more than numbers. Larger batches run without padding, captured where lengths recur.
 
     Examples
     --------
     >>> from rnncore.cells import LSTM
     >>> Fused(LSTM(), products="tf32")
-    Fused(LSTM, graph=True, products='tf32', persistent=False)
+    Fused(LSTM, graph=True, products='tf32', persistent=False, padded=256)
     """
 
-    def __init__(self, cell: Cell, graph: bool = True, products: str = "float32", persistent: bool = False) -> None:
+    def __init__(
+        self, cell: Cell, graph: bool = True, products: str = "float32", persistent: bool = False, padded: int = 256
+    ) -> None:
         if products not in COMPUTE:
             raise ValueError(f"products: expected one of {', '.join(COMPUTE)}, got {products!r}")
         if persistent and products != "float32":
             raise ValueError(f"a persistent kernel computes its own products, in full; got products={products!r}")
-        self.cell, self.graph, self.products, self.persistent = cell, graph, products, persistent
+        self.cell, self.graph, self.products, self.persistent, self.padded = cell, graph, products, persistent, padded
         self.gates, self.preactivations, self.state, self.saved = (
             cell.gates, cell.preactivations, cell.state, cell.saved,
         )  # fmt: skip
@@ -87,6 +93,11 @@ class Fused:
         kept = tuple(k is not None for k in now.reaching)
         kind = Kind(backward=True, masked=now.mask is not None, keeps=kept)
         self.launch(p, now, kind, step_views(self, now, dstate))
+
+    def pads(self, packing: Packing) -> bool:
+        """Whether the loop over such a batch is padded; `rnncore.trace.Trace` lays out its memory so."""
+        takes_columns = self.graph and not self.persistent and getattr(self.cell, "columnwise", False)
+        return bool(takes_columns) and packing.batch <= self.padded
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
         """Compute what the cell computes after the loop, its products in the precision of those in it."""
@@ -159,7 +170,8 @@ class Fused:
         return self.memory[dtype]
 
     def __repr__(self) -> str:
-        options = f"graph={self.graph}, products={self.products!r}, persistent={self.persistent}"
+        options = f"graph={self.graph}, products={self.products!r}"
+        options += f", persistent={self.persistent}, padded={self.padded}"
         return f"Fused({type(self.cell).__name__}, {options})"
 
 

@@ -13,7 +13,7 @@ from rnncore.array import Array, Workspace
 from rnncore.kernels.blas import Blas
 from rnncore.kernels.copies import Copies
 from rnncore.kernels.program import Kernel, Program
-from rnncore.kernels.source import LAYOUT, preamble, program_source
+from rnncore.kernels.source import program_source
 from rnncore.kernels.symbols import Matrix
 
 THREADS = 256
@@ -90,8 +90,3 @@ def compiled(source: str, *names: str, cooperative: bool = False) -> tuple[Any, 
     RawModule, options = sys.modules["cupy"].RawModule, ("-std=c++17",)
     module = RawModule(code=source, options=options, enable_cooperative_groups=cooperative)
     return tuple(module.get_function(name) for name in names)
-
-
-def layout_kernels(dtype: np.dtype[np.floating]) -> tuple[Any, ...]:
-    """Return `rows_from_slabs` and `slabs_from_rows`."""
-    return compiled(preamble(dtype) + LAYOUT, "rows_from_slabs", "slabs_from_rows")

@@ -7,19 +7,14 @@ place in `trace.da`, and outputs become rows in one launch at the end.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Hashable, Iterator, Mapping
 from itertools import groupby
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from rnncore.array import Array, is_on_gpu
-from rnncore.kernels import persistent
+from rnncore.kernels import layout, persistent
 from rnncore.kernels.copies import aligned
-from rnncore.kernels.launch import layout_kernels, shape_of
 from rnncore.kernels.record import Kind
-from rnncore.packing import Packing
 from rnncore.trace import Trace
 
 if TYPE_CHECKING:
@@ -30,9 +25,7 @@ def forward_loop(cell: Fused, p: Mapping[str, Array], trace: Trace) -> None:
     """Fill `trace` from `trace.x` and the initial states."""
     from rnncore.kernels.fused import kind_of_noise, step_views
 
-    memory = cell.workspace(trace.dtype)
-    x = memory.take("x", *trace.x.shape)
-    x[...] = trace.x  # a graph reads from an address that does not change
+    x = layout.input_rows(trace, cell.workspace(trace.dtype))  # a graph reads from an address that does not change
     kind, width = Kind(whole=True, **kind_of_noise(cell, trace.noise)), aligned(trace.packing.batch)
     first = step_views(cell, trace.now[0], (), trace.noise)
 
@@ -44,9 +37,9 @@ def forward_loop(cell: Fused, p: Mapping[str, Array], trace: Trace) -> None:
             cell.begin(p, trace.now[0], kind, first, width)
             for t, now in enumerate(trace.now):
                 cell.launch(p, now, kind, step_views(cell, now, (), trace.noise, t), width)
-        _rows_from_slabs(trace.packing, trace.now[0].next[0], trace.state_rows[trace.packing.batch :])
 
     _run(cell, launch, ("forward", kind, *_fixed(p, trace), x.data.ptr), graph=not cell.persistent)
+    layout.rows_from_slabs(trace, trace.now[0].next[0], trace.state_rows[trace.packing.batch :])
 
 
 def backward_loop(
@@ -62,38 +55,80 @@ def backward_loop(
     rows : (N, H) the gradient of the outputs from outside, or None. reaching : for every state where its gradient at
         each step is kept, or None.
     """
-    from rnncore.kernels.fused import kind_of_noise, step_views
-
-    memory, packing = cell.workspace(trace.dtype), trace.packing
-    upstream = None
-    if rows is not None:
-        upstream = memory.take("upstream", rows.size)
-        _slabs_from_rows(packing, upstream, rows)
-    working = tuple(memory.take(f"dstate {k}", *d.shape) for k, d in enumerate(dstate))
-    for mine, d in zip(working, dstate, strict=True):
-        mine[...] = d
-    kept, noise = (True,) * len(reaching or ()), kind_of_noise(cell, trace.noise)
-    kind = Kind(True, keeps=kept, whole=True, arrives=rows is not None, **noise)
-
-    width = aligned(packing.batch)
+    back = _Backward(cell, trace, rows, dstate, reaching)
 
     def launch() -> None:
-        cell.begin(p, trace.now[0], kind, {}, width)
+        cell.begin(p, trace.now[0], back.kind, {}, back.width)
         for t in reversed(range(len(trace.now))):
-            now, here = trace.now[t], slice(packing.offsets[t], packing.offsets[t + 1])
-            now = now._replace(da=trace.da[:, here], reaching=tuple(slabs[t] for slabs in reaching or ()))
-            b = packing.batch_sizes[t]
-            views = step_views(cell, now, tuple(d[:, :b] for d in working), trace.noise, t)
-            if upstream is not None:
-                size = len(working[0])
-                views["upstream"] = upstream[here.start * size : here.stop * size].reshape(size, b)
-            cell.launch(p, now, kind, views, width)
+            cell.launch(p, trace.now[t], back.kind, back.views(t), back.width)
 
-    first = [slabs[0] for slabs in reaching or ()]
-    addresses = [None if a is None else a.data.ptr for a in (upstream, trace.da, *working, *first)]
-    _run(cell, launch, ("backward", kind, *_fixed(p, trace), *addresses), graph=True)
-    for mine, d in zip(working, dstate, strict=True):
-        d[...] = mine
+    _run(cell, launch, ("backward", back.kind, *_fixed(p, trace), *back.addresses()), graph=True)
+    back.finish(dstate)
+
+
+class _Backward:
+    """What the steps of a loop backward work on, each at a place that a graph may know.
+
+    kind : of the steps. width : columns of copies in bfloat16.
+    """
+
+    def __init__(
+        self,
+        cell: Fused,
+        trace: Trace,
+        rows: Array | None,
+        dstate: tuple[Array, ...],
+        reaching: list[list[Array]] | None,
+    ) -> None:
+        from rnncore.kernels.fused import kind_of_noise
+
+        memory, self.padded = cell.workspace(trace.dtype), layout.is_padded(trace)
+        self.cell, self.trace, self.reaching, self.rows = cell, trace, reaching or [], len(trace.da)
+        self.before, self.width = layout.columns_before(trace), aligned(trace.packing.batch)
+        self.da = memory.take("padded da", self.rows * self.before[-1]) if self.padded else trace.da
+        self.dstate = tuple(memory.take(f"dstate {k}", len(d), trace.packing.batch) for k, d in enumerate(dstate))
+        for mine, d in zip(self.dstate, dstate, strict=True):
+            mine[...] = 0 if self.padded else d  # padded, they arrive at every sequence's own last step
+        arrives = (rows is not None or self.padded, *(self.padded for _ in dstate[1:]))
+        self.upstream = {
+            k: layout.gradient_slabs(trace, memory, k, None if k else rows, dstate[k] if self.padded else None)
+            for k, wanted in enumerate(arrives)
+            if wanted
+        }
+        kept, noise = (True,) * len(self.reaching), kind_of_noise(cell, trace.noise)
+        self.kind = Kind(True, keeps=kept, whole=True, arrives=arrives, **noise)
+
+    def views(self, t: int) -> dict[str, Array]:
+        """Return the buffers of a step by the names of `record`."""
+        from rnncore.kernels.fused import step_views
+
+        here, b = slice(self.before[t], self.before[t + 1]), self.trace.widths[t]
+        da = _slab(self.da, self.rows, here) if self.padded else self.da[:, here]
+        now = self.trace.now[t]._replace(da=da, reaching=tuple(slabs[t] for slabs in self.reaching))
+        views = step_views(self.cell, now, tuple(d[:, :b] for d in self.dstate), self.trace.noise, t)
+        for k, slabs in self.upstream.items():
+            views[f"upstream {self.cell.state[k]}"] = _slab(slabs, len(self.dstate[k]), here)
+        return views
+
+    def addresses(self) -> Iterator[int]:
+        """Yield where all of it is."""
+        kept = (slabs[0] for slabs in self.reaching)
+        yield from (a.data.ptr for a in (*self.upstream.values(), self.da, *self.dstate, *kept))
+
+    def finish(self, dstate: tuple[Array, ...]) -> None:
+        """Fill `dstate`, and `trace.da` if the loop has filled another."""
+        running = self.trace.packing.batch_sizes[0]
+        for mine, d in zip(self.dstate, dstate, strict=True):
+            d[:, :running] = mine[:, :running]  # a sequence without steps hands on what it was given
+        if self.padded:
+            layout.columns_from_slabs(self.trace, self.da, self.trace.da)
+
+
+def _slab(slabs: Array, rows: int, columns: slice) -> Array:
+    """Return the slab (rows, w) of these columns, where slabs lie end to end."""
+    flat = slabs[columns.start * rows : columns.stop * rows]
+    view: Array = flat.reshape(rows, columns.stop - columns.start)
+    return view
 
 
 def _run(cell: Fused, launch: Any, key: tuple[Hashable, ...], graph: bool) -> None:
@@ -107,9 +142,8 @@ def _run(cell: Fused, launch: Any, key: tuple[Hashable, ...], graph: bool) -> No
 def _fixed(p: Mapping[str, Array], trace: Trace) -> Iterator[Hashable]:
     """Yield the sizes of a pass, and the address of all that it reads and writes."""
     first = trace.now[0]
-    yield from (trace.hidden, trace.dtype, trace.packing.batch_sizes)
+    yield from (trace.hidden, trace.dtype, trace.widths)
     yield from (a.data.ptr for a in (*p.values(), first.a, first.scratch, *first.prev, *first.next, *first.saved))
-    yield trace.state_rows.data.ptr
     if trace.noise is not None:
         steps = [*trace.noise.zones.values(), *trace.noise.proposed.values(), trace.noise.mask, trace.noise.recalled]
         yield from (each[0].data.ptr for each in steps if each and is_on_gpu(each[0]))
@@ -117,26 +151,9 @@ def _fixed(p: Mapping[str, Array], trace: Trace) -> Iterator[Hashable]:
 
 def _input_products(cell: Fused, W: Array, x: Array, trace: Trace) -> None:
     """Set `a` at every step to W x_t: one product for all successive steps at which as many sequences run."""
-    blas, offsets = cell.blas(x), trace.packing.offsets
-    for b, steps in groupby(range(len(trace.now)), key=lambda t: trace.packing.batch_sizes[t]):
+    blas, before = cell.blas(x), layout.columns_before(trace)
+    for b, steps in groupby(range(len(trace.now)), key=lambda t: trace.widths[t]):
         first, *rest = steps
         count = 1 + len(rest)
-        begin, end = offsets[first], offsets[first + count]
+        begin, end = before[first], before[first + count]
         blas.input_products(W, x[begin:end].reshape(count, b, x.shape[1]), trace.now[first].a)
-
-
-def _rows_from_slabs(packing: Packing, slabs: Array, rows: Array) -> None:
-    """Fill rows (N, H) from the slabs that lie end to end from the first on."""
-    to_rows, _ = layout_kernels(rows.dtype)
-    to_rows(*shape_of(rows.size), (*_arguments(packing, rows), slabs, rows))
-
-
-def _slabs_from_rows(packing: Packing, slabs: Array, rows: Array) -> None:
-    _, to_slabs = layout_kernels(rows.dtype)
-    rows = sys.modules["cupy"].ascontiguousarray(rows)
-    to_slabs(*shape_of(rows.size), (*_arguments(packing, rows), slabs, rows))
-
-
-def _arguments(packing: Packing, rows: Array) -> tuple[Any, ...]:
-    places = (packing.index(name, rows) for name in ("slab_of_row", "width_of_row", "column_of_row"))
-    return (np.int32(len(rows)), np.int32(rows.shape[1]), *places)

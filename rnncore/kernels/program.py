@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from itertools import pairwise
+from itertools import groupby, pairwise
 
 from rnncore.kernels.symbols import Apply, Block, CannotRecord, Column, Product, Statement, Tape
 
@@ -73,7 +73,7 @@ def compose(tape: Tape, hidden: int) -> Program:
         If blocks of a buffer overlap without being the same.
     """
     statements = _join_sums([part for s in tape.statements for part in _take_apart(s, hidden)], hidden)
-    statements = _behind_products(statements, hidden)
+    statements = _before_products(_behind_products(statements, hidden), hidden)
     _refuse_overlaps(statements, hidden)
     wanted = {block for s in statements for block in _written(s, hidden) if not _is_working(block.name)}
     kept = _without_the_unread(statements, wanted, hidden)
@@ -132,19 +132,36 @@ def _written(statement: Statement, hidden: int) -> set[Block]:
 
 
 def _join_sums(statements: list[Statement], hidden: int) -> list[Statement]:
-    """Turn a product into working memory, and the sums that alone read it, into a product that adds."""
+    """Turn a product, and the sums right behind it that it goes into, into a product that adds."""
     out: list[Statement] = []
     k = 0
     while k < len(statements):
-        statement = statements[k]
-        joined = _sum_of(statement, statements[k + 1 :], hidden) if isinstance(statement, Product) else None
-        if joined is None:
+        statement, rest = statements[k], statements[k + 1 :]
+        k += 1
+        if not isinstance(statement, Product):
             out.append(statement)
-            k += 1
-        else:
-            out.append(joined)
-            k += 1 + len(cut(joined.out, hidden))
+            continue
+        joined = _sum_of(statement, rest, hidden)
+        added = [] if joined else _added_to(statement, rest, hidden)
+        k += len(cut(statement.out, hidden)) if joined or added else 0
+        out += [*added, joined or replace(statement, adds=statement.adds or bool(added))]
     return out
+
+
+def _added_to(product: Product, rest: list[Statement], hidden: int) -> list[Statement]:
+    """Return `x = y` for `x = product; x += y`, to stand before a product that adds, if that is what stands there."""
+    parts = cut(product.out, hidden)
+    if product.adds or len(rest) < len(parts) or {*parts} & {*cut(product.operand, hidden)}:
+        return []
+    found: list[Statement] = []
+    for part, each in zip(parts, rest, strict=False):
+        if not isinstance(each, Apply) or each.function != "add" or each.out != part or part not in each.operands:
+            return []
+        others = [x for x in each.operands if x != part]
+        if len(others) != 1 or others[0] in parts:
+            return []
+        found.append(Apply("copy", (others[0],), part))
+    return found
 
 
 def _sum_of(product: Product, rest: list[Statement], hidden: int) -> Product | None:
@@ -191,6 +208,23 @@ def _behind_products(statements: list[Statement], hidden: int) -> list[Statement
             out += [*before, statement]
             before = []
     return out + before
+
+
+def _before_products(statements: list[Statement], hidden: int) -> list[Statement]:
+    """Move what stands behind products and has nothing to do with them before them, to join the kernel there.
+
+    As above only all that stands between two products is moved. What zoneout holds back of c is such a thing.
+    """
+    out: list[Statement] = []
+    for is_product, group in groupby(statements, key=lambda s: isinstance(s, Product)):
+        run, place = list(group), len(out)
+        if not is_product:
+            while place and all(_may_swap(each, out[place - 1], hidden) for each in run):
+                place -= 1
+            if not place or isinstance(out[place - 1], Product):
+                place = len(out)  # there is no kernel to join
+        out[place:place] = run
+    return out
 
 
 def _may_swap(first: Statement, product: Statement, hidden: int) -> bool:

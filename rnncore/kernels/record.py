@@ -26,8 +26,8 @@ class Kind(NamedTuple):
     masked : with a mask of recurrent dropout, which the cell heeds (`Now.mask`).
     keeps : which states `Now.reached` keeps the gradients of, in the order of `Cell.state`; () is none.
     whole : with what the loop does around the step, so that it goes into the same kernel: forward the bias is added
-        to W x; backward the gradient that arrives from outside, "upstream", is added to that of h if it `arrives`,
-        and gradients to be kept are copied.
+        to W x; backward the gradients that arrive from outside, "upstream h", are added to those of the states that
+        are said by `arrives`, and gradients to be kept are copied.
     zones : of every state its zoneout: None is drawn, a number is the rate itself, and 0 is none. () is none at all.
     drops : with a mask of recurrent dropout, of which the step sees nothing (`rnncore.regularise.Noise`).
     """
@@ -36,7 +36,7 @@ class Kind(NamedTuple):
     masked: bool = False
     keeps: tuple[bool, ...] = ()
     whole: bool = False
-    arrives: bool = False
+    arrives: tuple[bool, ...] = ()
     zones: tuple[float | None, ...] = ()
     drops: bool = False
 
@@ -65,7 +65,7 @@ def record(cell: Cell, shapes: Mapping[str, tuple[int, ...]], hidden: int, kind:
     try:
         if kind.backward:
             dstate = _named(tape, "dstate", cell.state, sizes)
-            _arrive(tape, now, dstate, kind)
+            _arrive(tape, cell, now, dstate, kind)
             around.step_backward(cell, p, now, dstate, 0) if around else cell.step_backward(p, now, dstate)
         else:
             if kind.whole:
@@ -115,10 +115,11 @@ def _named(tape: Tape, what: str, names: tuple[str, ...], sizes: Mapping[str, in
     return tuple(tape.rows(f"{what} {name}", sizes[name]) for name in names)
 
 
-def _arrive(tape: Tape, now: Now, dstate: tuple[Rows, ...], kind: Kind) -> None:
+def _arrive(tape: Tape, cell: Cell, now: Now, dstate: tuple[Rows, ...], kind: Kind) -> None:
     """What the loop does before a step backward."""
-    if kind.arrives:
-        tape.apply("add", (dstate[0], tape.rows("upstream", len(dstate[0]))), dstate[0])
+    for name, d, arrives in zip(cell.state, dstate, kind.arrives, strict=False):
+        if arrives:
+            tape.apply("add", (d, tape.rows(f"upstream {name}", len(d))), d)
     for kept, d in zip(now.reaching, dstate, strict=False):
         if kind.whole and kept is not None:
             kept[...] = d

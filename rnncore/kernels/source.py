@@ -128,8 +128,8 @@ def _operand(x: Operand) -> str:
     return variable(x)
 
 
-#: Between rows (N, H), one a packed row, and slabs (H, b_t), one a step: where each packed row's slab begins, how
-#: many columns it has and which of them is the row's are `start`, `width` and `column`.
+#: Between rows (N, H), or columns (H, N), one a packed row, and slabs (H, b_t), one a step. Where each packed row's
+#: slab begins, how many columns it has and which of them is the row's are `start`, `width` and `column`.
 LAYOUT = """\
 extern "C" __global__ void rows_from_slabs(const int rows, const int units, const long long* __restrict__ start,
     const long long* __restrict__ width, const long long* __restrict__ column, const T* __restrict__ slabs,
@@ -152,6 +152,18 @@ extern "C" __global__ void slabs_from_rows(const int rows, const int units, cons
     for (long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x; k < size; k += stride) {
         const long long n = k / units, u = k - n * units;
         slabs[start[n] * units + u * width[n] + column[n]] = from[k];
+    }
+}
+
+extern "C" __global__ void columns_from_slabs(const int rows, const int units, const long long* __restrict__ start,
+    const long long* __restrict__ width, const long long* __restrict__ column, const T* __restrict__ slabs,
+    T* __restrict__ out)
+{
+    const long long size = (long long)rows * units;
+    const long long stride = (long long)gridDim.x * blockDim.x;
+    for (long long k = (long long)blockIdx.x * blockDim.x + threadIdx.x; k < size; k += stride) {
+        const long long u = k / rows, n = k - u * rows;
+        out[k] = slabs[start[n] * units + u * width[n] + column[n]];
     }
 }
 """

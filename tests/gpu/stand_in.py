@@ -14,8 +14,10 @@ read and wrote, "allocations", "copies" that a product made of an operand or res
 
 from __future__ import annotations
 
+import weakref
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -28,6 +30,27 @@ class Mixed(TypeError):
     """A host array met a device array."""
 
 
+#: The arrays that own memory, by their identity; those of arrays that are gone are dead.
+alive: dict[int, Any] = {}
+
+
+def _owner(host: np.ndarray) -> np.ndarray:
+    while isinstance(host.base, np.ndarray):
+        host = host.base
+    return host
+
+
+def freed(addresses: Iterable[int]) -> list[int]:
+    """Which addresses lie in no array that is still there: whoever reads or writes there uses freed memory."""
+    there = [base for base in (ref() for ref in alive.values()) if base is not None]
+    alive.clear()
+    alive.update({id(base): weakref.ref(base) for base in there})
+    spans = sorted((base.ctypes.data, base.ctypes.data + max(base.nbytes, 1)) for base in there)
+    starts = [start for start, _ in spans]
+    places = ((address, bisect_right(starts, address) - 1) for address in addresses)
+    return [address for address, k in places if k < 0 or address >= spans[k][1]]
+
+
 class ndarray:
     """A device array: a NumPy array that nobody but this module may touch."""
 
@@ -36,6 +59,8 @@ class ndarray:
 
     def __init__(self, host: np.ndarray) -> None:
         self._host = host
+        base = _owner(host)
+        alive[id(base)] = weakref.ref(base)
 
     dtype = property(lambda self: self._host.dtype)
     size = property(lambda self: self._host.size)

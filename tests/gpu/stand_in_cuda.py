@@ -13,16 +13,16 @@ from typing import Any
 
 from rnncore.kernels import blas
 from tests.gpu import host_compiler
-from tests.gpu.stand_in import counts
+from tests.gpu.stand_in import counts, freed
 
-#: What the stream that is being captured has noted, or None.
-captured: list[Callable[[], None]] | None = None
+#: What the stream that is being captured has noted, and the addresses that it reads and writes; or None.
+captured: list[tuple[Callable[[], None], list[int]]] | None = None
 
 
-def launch(run: Callable[[], None], kind: str) -> None:
+def launch(run: Callable[[], None], kind: str, addresses: list[int]) -> None:
     """Run now, or when the graph is launched."""
     if captured is not None:
-        captured.append(run)
+        captured.append((run, addresses))
         return
     counts.update({"launches": 1, kind: 1})
     run()
@@ -38,15 +38,15 @@ class RawModule:
         def kernel(grid: tuple[int], block: tuple[int], arguments: tuple[Any, ...], shared_mem: int = 0) -> None:
             if not 1 <= block[0] <= 1024 or not 1 <= grid[0] < 2**31:
                 raise ValueError(f"no launch of {grid} blocks of {block} threads")
-            addresses, kept = host_compiler.pointers(arguments)
+            (addresses, kept), count = host_compiler.pointers(arguments), len(arguments)
 
             def run() -> None:
-                assert len(kept) <= len(arguments)  # and so they are still there
+                assert len(kept) <= count  # the numbers among the arguments are still there; arrays need not be
                 host(ctypes.c_uint(grid[0]), ctypes.c_uint(block[0]), ctypes.c_uint(shared_mem), addresses)
 
             if shared_mem > kernel.max_dynamic_shared_size_bytes:  # type: ignore[attr-defined]
                 raise ValueError("a kernel has 48 KiB of shared memory unless more is asked for")
-            launch(run, "kernels")
+            launch(run, "kernels", [a.data.ptr for a in arguments if hasattr(a, "data") and hasattr(a.data, "ptr")])
 
         kernel.max_dynamic_shared_size_bytes = 48 << 10  # type: ignore[attr-defined]
         kernel.kernel = SimpleNamespace(ptr=1)  # type: ignore[attr-defined]
@@ -54,12 +54,15 @@ class RawModule:
 
 
 class Graph:
-    def __init__(self, noted: list[Callable[[], None]]) -> None:
+    """What was noted; unlike the closures here, a graph on a card keeps no array alive, so that is looked for."""
+
+    def __init__(self, noted: list[tuple[Callable[[], None], list[int]]]) -> None:
         self.noted = noted
 
     def launch(self) -> None:
         counts.update({"graphs": 1, "launches": 1})
-        for run in self.noted:
+        assert not freed(sorted({a for _, addresses in self.noted for a in addresses})), "a graph uses freed memory"
+        for run, _ in self.noted:
             run()
 
 
@@ -171,5 +174,5 @@ class Cublas:
         def run() -> None:
             status[0] = self._real.cublasGemmStridedBatchedEx(*kept)
 
-        launch(run, "products")
+        launch(run, "products", [int(arguments[k]) for k in (7, 11, 16)])
         return status[0]

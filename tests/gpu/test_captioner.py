@@ -155,3 +155,24 @@ def test_a_batch_too_large_for_memory_names_itself_and_the_remedy(
     words = run.train_split.words_of(batches[1])
     assert f"out of memory at epoch 1, batch 2: {len(batches[1])} pictures, {words} words; lower" in str(caught.value)
     assert "training.pictures_per_batch (now 3); no epoch was finished" in str(caught.value)
+
+
+def test_fused_cells_come_to_rest_on_a_graph_for_each_longest_caption(
+    counted: Any, kernels: str, tmp_path: Path
+) -> None:
+    """Batches whose lengths never come twice are one launch forward and one back."""
+    if kernels != "stand-in":
+        pytest.skip("the stand-in counts")
+    run = trainer(tmp_path, "cuda", model__cell="rnncore.kernels:FusedGRU", embedding__train=True)
+    graphs, lengths = run.model.parts.cells[0].graphs, run.train_split.lengths
+    longest = np.flatnonzero(lengths == lengths.max())
+    others = np.flatnonzero(lengths < lengths.max())
+    seen = set()
+    for k in range(4):
+        batch = run.train_split.batch(np.append(np.roll(others, k)[:4], longest[0]))
+        seen.add(batch.packing.batch_sizes)
+        counted.clear()
+        learn(run, batch)
+        assert counted["graphs"] == (2 if k else 0)
+    assert len(graphs) == 2
+    assert len(seen) > 1

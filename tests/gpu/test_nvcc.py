@@ -31,7 +31,7 @@ def nvcc() -> str:
 def every_kernel(dtype: Any) -> str:
     """The kernels of all cells, both ways, step by step and in whole loops, as one source."""
     parts = [preamble(dtype), LAYOUT, *([COPY] if dtype == np.float32 else [])]
-    kinds = [Kind(), Kind(whole=True), Kind(True), Kind(True, whole=True, arrives=True), Kind(masked=True)]
+    kinds = [Kind(), Kind(whole=True), Kind(True), Kind(True, whole=True, arrives=(True, True)), Kind(masked=True)]
     for name in ("LSTM", "GRU", "RNN", "LSTM-peephole"):
         cell = ALL[name]()
         program = compose(record(cell, cell.shapes(5, 6), 6, Kind(whole=True)), 6)
@@ -41,7 +41,7 @@ def every_kernel(dtype: Any) -> str:
         cell: Any = ALL[name]()
         rates = tuple(None if name == cell.state[0] else 0.5 for name in cell.state)
         noisy = {"zones": rates, "drops": "U" in cell.shapes(5, 6), "whole": True}
-        around = [Kind(**noisy), Kind(backward=True, arrives=True, **noisy)]
+        around = [Kind(**noisy), Kind(backward=True, arrives=(True,), **noisy)]
         for j, kind in enumerate([*kinds, *around]):
             program = compose(record(cell, cell.shapes(5, 6), 6, kind), 6)
             copied = Copies(program, 6).kernels if dtype == np.float32 else {}

@@ -1,5 +1,7 @@
 """The whole loop as one kernel: its threads and its barriers run on the processor, a few of each."""
 
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -96,3 +98,14 @@ def test_what_a_hopper_card_holds(hidden: int) -> None:
 def test_persistent_kernels_round_no_products() -> None:
     with pytest.raises(ValueError, match="its own products, in full; got products='tf32'"):
         Fused(cells.LSTM(), products="tf32", persistent=True)
+
+
+def test_the_count_in_the_documentation() -> None:
+    """What a step would move between the blocks and the second-level cache, in MB, by the formulas."""
+    text = (Path(__file__).parents[2] / "docs" / "gpu.md").read_text("utf-8")
+    rows = re.findall(r"^\| \((\d+), (\d+)\) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \| ([\d.]+) \|$", text, re.MULTILINE)
+    assert len(rows) == 6
+    for B, H, *said in ([float(x) for x in row] for row in rows):
+        blocks, gates, h = persistent.Limits(132, 227 << 10).blocks(int(H)), 4, 4 * H * B
+        counted = (4 * gates * H * H, blocks * h, blocks * gates * h, 2 * blocks * h)
+        assert said == [round(bytes_moved / 1e6, 1) for bytes_moved in counted]

@@ -114,8 +114,44 @@ def test_a_product_and_its_sum_become_one_and_the_bias_joins_the_gates() -> None
     assert {block.name for block in kernel.stores} == {"a", "next h", "next c", "saved tanh_c"}
 
 
+class AddsToTheProduct(cells.RNN):
+    """Adds to a product where it stands, and does something else behind it."""
+
+    def step(self, p: Weights, now: Now) -> None:
+        a, (h,), (h_next,) = now.a, now.prev, now.next
+        np.multiply(a, 0.5, out=now.scratch)
+        np.matmul(p["U"], h, out=h_next)
+        h_next += now.scratch
+        np.tanh(a, out=a)
+
+
+def test_what_is_added_to_a_product_stands_there_before_it(kernels: str) -> None:
+    kernel, product = program(AddsToTheProduct()).stages
+    assert isinstance(kernel, Kernel)
+    assert isinstance(product, Product)
+    assert product.adds
+    assert {block.name for block in kernel.stores} == {"a", "next h"}
+    run_both(AddsToTheProduct())
+
+
+class ReadsWhatItAddsTo(cells.RNN):
+    """The product reads the very place where its sum is to stand."""
+
+    def step(self, p: Weights, now: Now) -> None:
+        a, (h,), (h_next,) = now.a, now.prev, now.next
+        np.add(h, a, out=h_next)
+        np.matmul(p["U"], h_next, out=now.scratch)
+        np.copyto(h_next, now.scratch)
+        h_next += np.multiply(h, 0.5)
+        h_next += h_next
+
+
+def test_sums_that_stand_elsewhere_are_left_alone(kernels: str) -> None:
+    run_both(ReadsWhatItAddsTo())
+
+
 def test_a_kernel_never_stands_alone_for_what_could_stay_with_others() -> None:
-    kernel, product = program(cells.LSTM(), backward=True, whole=True, arrives=True).stages
+    kernel, product = program(cells.LSTM(), backward=True, whole=True, arrives=(True,)).stages
     assert isinstance(kernel, Kernel)
     assert isinstance(product, Product)
     assert product.matrix.transposed
