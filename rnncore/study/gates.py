@@ -125,9 +125,8 @@ def _bias(k: int) -> float:
 
 def _inside(cell: Cell) -> Cell:
     """The cell inside one with attention, or inside a fused one, which runs on a GPU alone."""
-    while hasattr(inner := getattr(cell, "cell", None), "gates"):
-        cell = inner
-    return cell
+    inner: Cell | None = getattr(cell, "cell", None)
+    return cell if inner is None else _inside(inner)
 
 
 def _probe(cell: Cell, states: dict[str, float]) -> Trace:
