@@ -19,6 +19,9 @@ from numpy.typing import DTypeLike
 Array = Any
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 
+# One half by the type code of an array: NumPy takes a number that is an array twice as fast as a Python float.
+_HALF = {kind.char: np.array(0.5, kind) for kind in FLOATS}
+
 
 def is_on_gpu(x: Array) -> bool:
     """Whether `x` is a CuPy array."""
@@ -123,11 +126,13 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
 
     This form has no exponential that could overflow, and tanh is a vectorised loop in both array libraries.
     """
-    xp = np if type(x) is np.ndarray else array_module(x)  # in every step of every cell, so no call is idle
-    out = xp.multiply(x, 0.5, out=out)
+    on_host = type(x) is np.ndarray  # in every step of every cell, so no call is idle
+    xp = np if on_host else array_module(x)
+    half = _HALF.get(x.dtype.char, 0.5) if on_host else 0.5
+    out = xp.multiply(x, half, out=out)
     xp.tanh(out, out=out)
-    out *= 0.5
-    out += 0.5
+    out *= half
+    out += half
     return out
 
 

@@ -73,25 +73,23 @@ class GRU:
             \delta a_r &= \delta a_n \odot q_t \odot r_t (1 - r_t) \\
             \delta h_{t-1} &= \delta h_t \odot z_t + U_{rz}^\top \delta a_{rz} + U_n^\top \delta q
         """
-        xp, (dh,), (h,), (q,) = now.xp, dstate, now.prev, now.saved
+        xp, (dh,), (h_next,), (q,) = now.xp, dstate, now.next, now.saved
         r, z, n = now.gates
         dr, dz, dn, dq = now.dgates
-        two = 2 * len(dh)
-        rz, drz, work = now.a[:two], now.da[:two], now.scratch[: len(dh)]
-        xp.subtract(1, rz, out=drz)
+        H, two = len(dh), 2 * len(dh)
+        past, work = now.scratch[:H], now.scratch[H:two]
+        xp.multiply(dh, z, out=past)
+        xp.subtract(dh, past, out=dz)  # dh (1 - z)
         xp.multiply(n, n, out=dn)
-        xp.subtract(1, dn, out=dn)
-        dn *= dz  # which still is 1 - z
-        dn *= dh
-        drz *= rz
-        xp.subtract(h, n, out=work)
-        work *= dh
-        dz *= work
-        dr *= xp.multiply(dn, q, out=work)
+        dn *= dz
+        xp.subtract(dz, dn, out=dn)
+        dz *= xp.subtract(h_next, n, out=work)  # z (h - n)
         xp.multiply(dn, r, out=dq)
+        xp.multiply(dq, q, out=dr)
+        dr -= xp.multiply(dr, r, out=work)
 
-        dh *= z
-        dh += now.masked(xp.matmul(p["U"][:two].T, drz, out=work))
+        now.masked(xp.matmul(p["U"][:two].T, now.da[:two], out=dh))
+        dh += past
         dh += now.masked(xp.matmul(p["U"][two:].T, dq, out=work))
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
@@ -160,27 +158,25 @@ class GRUBefore:
             \delta a_r &= \delta (r h) \odot h_{t-1} \odot r_t (1 - r_t) \\
             \delta h_{t-1} &= \delta h_t \odot z_t + \delta (r h) \odot r_t + U_{rz}^\top \delta a_{rz}
         """
-        xp, (dh,), (h,) = now.xp, dstate, now.prev
+        xp, (dh,), (h_next,), (reset_h,) = now.xp, dstate, now.next, now.saved
         r, z, n = now.gates
         dr, dz, dn = now.dgates
         H, two = len(dh), 2 * len(dh)
-        rz, drz, work, dreset_h = now.a[:two], now.da[:two], now.scratch[:H], now.scratch[H:two]
-        xp.subtract(1, rz, out=drz)
+        past, work, dreset_h = now.scratch[:H], now.scratch[H:two], now.scratch[two:]
+        xp.multiply(dh, z, out=past)
+        xp.subtract(dh, past, out=dz)  # dh (1 - z)
         xp.multiply(n, n, out=dn)
-        xp.subtract(1, dn, out=dn)
-        dn *= dz  # which still is 1 - z
-        dn *= dh
-        drz *= rz
-        xp.subtract(h, n, out=work)
-        work *= dh
-        dz *= work
+        dn *= dz
+        xp.subtract(dz, dn, out=dn)
+        dz *= xp.subtract(h_next, n, out=work)  # z (h - n)
         xp.matmul(p["U"][two:].T, dn, out=dreset_h)
-        dr *= xp.multiply(dreset_h, now.recalled, out=work)
+        xp.multiply(dreset_h, reset_h, out=dr)
+        dr -= xp.multiply(dr, r, out=work)
 
-        dh *= z
         dreset_h *= r
+        now.masked(xp.matmul(p["U"][:two].T, now.da[:two], out=dh))
+        dh += past
         dh += now.masked(dreset_h)
-        dh += now.masked(xp.matmul(p["U"][:two].T, drz, out=work))
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
         r"""Compute :math:`\delta U = \sum_t \delta a_t h_{t-1}^\top`, with r h for h in the candidate's block."""

@@ -86,31 +86,27 @@ class LSTMP:
             \delta a_g &= \delta c_t \odot i_t \odot (1 - g_t^2) \\
             \delta c_{t-1} &= \delta c_t \odot f_t & \delta h_{t-1} &= U^\top \delta a
         """
-        xp, (dh, dc), (_, c), (tanh_c, _) = now.xp, dstate, now.prev, now.saved
+        xp, (dh, dc), (_, c), (tanh_c, m) = now.xp, dstate, now.prev, now.saved
         i, f, o, g = now.gates
         di, df, do, dg, projection = now.dgates
-        H = len(dc)
-        dm, work = now.scratch[:H], now.scratch[H : 2 * H]
+        H, three = len(dc), 3 * len(dc)
+        ifo, difo, work, work3, dm = now.a[:three], now.da[:three], now.scratch[:H], now.scratch[:three], now.scratch[three:]
         projection[...] = dh
         xp.matmul(p["V"].T, dh, out=dm)
-        xp.multiply(tanh_c, tanh_c, out=work)
-        xp.subtract(1, work, out=work)
-        work *= o
+        xp.multiply(m, tanh_c, out=work)
+        xp.subtract(o, work, out=work)  # o (1 - tanh^2 c), for m = o tanh c
         work *= dm
         dc += work
         now.reached(1, dc)
 
-        ifo, difo = now.a[: 3 * H], now.da[: 3 * H]
-        xp.subtract(1, ifo, out=difo)
-        difo *= ifo  # each gate's own slope first: s (1 - s) ...
-        xp.multiply(g, g, out=dg)
-        xp.subtract(1, dg, out=dg)  # ... and 1 - g^2
-        di *= xp.multiply(dc, g, out=work)  # then what arrives at it
-        df *= xp.multiply(dc, c, out=work)
-        do *= xp.multiply(dm, tanh_c, out=work)
-        dg *= xp.multiply(dc, i, out=work)
-
+        xp.multiply(dc, i, out=dg)
+        xp.multiply(dg, g, out=di)
+        dg -= xp.multiply(di, g, out=work)  # dc i (1 - g^2)
         dc *= f
+        xp.multiply(dc, c, out=df)
+        xp.multiply(dm, m, out=do)
+        difo -= xp.multiply(difo, ifo, out=work3)  # each sigmoid's 1 - s is all that they lacked
+
         xp.matmul(p["U"].T, now.da[: 4 * H], out=dh)
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
