@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
 
 from rnncore.arguments import check_parameters, set_initial
 from rnncore.array import Array, array_module, check_float, check_shape
@@ -37,7 +40,7 @@ class Stepper:
             raise ValueError("regulariser: a Stepper is inference, which draws no masks; pass one with seed=None")
         self.cell, self.p = cell, p
         hidden = check_parameters(cell, p, p["W"])
-        self._regulariser, self._inputs = regulariser, int(p["W"].shape[1])
+        self._regulariser = regulariser
         self._trace = Trace(cell, hidden, p["W"].dtype, array_module(*p.values()))
         if state is None:
             state = [self._trace.xp.zeros((batch, self._trace.sizes[name]), p["W"].dtype) for name in cell.state]
@@ -46,31 +49,31 @@ class Stepper:
     @property
     def state(self) -> tuple[Array, ...]:
         """The states after the last step, (B, H) each; copies."""
-        return tuple(slab[:, : self._batch].T.copy() for slab in self._now.prev)
+        return tuple(slab[:, : self.batch].T.copy() for slab in self._turns[self._turn].now.prev)
 
     @state.setter
     def state(self, value: Sequence[Array]) -> None:
-        trace, self._batch, self._turn = self._trace, len(value[0]), 0
-        trace.lay_out(Packing.dense(2, self._batch), keep=False)  # two steps, of which each goes on from the other
+        trace, batch, self._turn = self._trace, len(value[0]), 0
+        self._shape = (batch, int(self.p["W"].shape[1]))
+        trace.lay_out(Packing.dense(2, batch), keep=False)  # two steps, of which each goes on from the other
         trace.noise = None if self._regulariser is None else self._regulariser.draw(self.cell, self.p, trace)
+        self._turns = [_Turn.of(now, batch) for now in trace.now]
         set_initial(trace, value)
 
     @property
-    def _now(self) -> Now:
-        """The views of the next step."""
-        return self._trace.now[self._turn]
+    def batch(self) -> int:
+        """B, of the states."""
+        return self._shape[0]
 
     def step(self, x: Array) -> Array:
         """Advance by one step with x (B, D) and return the output h, (B, H)."""
-        p, now, trace, b = self.p, self._now, self._trace, self._batch
-        if x.shape != (b, self._inputs) or x.dtype != trace.dtype:
+        p, trace, turn = self.p, self._trace, self._turns[self._turn]
+        if type(x) is not np.ndarray or x.shape != self._shape or x.dtype != trace.dtype:
             check_float("x", x, trace.dtype)
-            check_shape("x", x, {"B": b, "D": self._inputs})
-        a = now.a
-        if a.shape[1] > b:
-            a = a[:, :b]
-            for unused in (now.a, *now.prev):
-                unused[:, b:] = 0
+            check_shape("x", x, {"B": self._shape[0], "D": self._shape[1]})
+        now, a = turn.now, turn.a
+        for columns in turn.unused:
+            columns[...] = 0
         now.xp.matmul(p["W"], x.T, out=a)
         a += p["b"][:, None]
         if trace.noise is None:
@@ -78,4 +81,19 @@ class Stepper:
         else:
             trace.noise.step(self.cell, p, now, self._turn)
         self._turn = 1 - self._turn
-        return now.next[0][:, :b].T.copy()
+        output: Array = turn.output.copy()
+        return output
+
+
+class _Turn(NamedTuple):
+    """Views of one of the two steps that take turns: W x + b, what it puts out (B, H), and the columns of nobody."""
+
+    now: Now
+    a: Array
+    output: Array
+    unused: list[Array]
+
+    @classmethod
+    def of(cls, now: Now, batch: int) -> _Turn:
+        unused = [slab[:, batch:] for slab in (now.a, *now.prev) if slab.shape[1] > batch]
+        return cls(now, now.a[:, :batch], now.next[0][:, :batch].T, unused)

@@ -283,10 +283,19 @@ class Trace:
 
     def gradient_buffer(self) -> Array:
         """Return `da` (P·H, N), about to be filled by the engine."""
-        rows = sum(self.sizes[name] for name in self.cell.preactivations)
-        self.da = self._memory.take("all da", rows, self.packing.rows)
+        self.da = self._all_da()
         self._has_gradients, self._reaching = True, []
         return self.da
+
+    def product_buffer(self, columns: int) -> Array:
+        """Return memory (G·H, columns) for products of W: that of `da`, which forward has no use for."""
+        if self.kept:
+            self._all_da()
+        return self._memory.take("all da", sum(self.sizes[name] for name in self.cell.gates), columns)
+
+    def _all_da(self) -> Array:
+        rows = sum(self.sizes[name] for name in self.cell.preactivations)
+        return self._memory.take("all da", rows, self.packing.rows)
 
     def state_gradient_buffers(self) -> list[list[Array]]:
         """Return slabs (H, b_t) for the gradient of every state at every step, about to be filled by the engine."""

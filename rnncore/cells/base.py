@@ -64,7 +64,10 @@ class Cell(Protocol):
         ...
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
-        """Write the gradients of all parameters but `W` and `b`, one product over all time; `da` is (P·H, N)."""
+        """Write the gradients of all parameters but `W` and `b`, which are there; one product over all time.
+
+        da : (P·H, N) the gradients of the pre-activations.
+        """
         ...
 
 

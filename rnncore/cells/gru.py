@@ -98,7 +98,7 @@ class GRU:
         drz, dq = da[: 2 * H], da[3 * H :]
         xp.matmul(drz, before, out=grads["U"][: 2 * H])
         xp.matmul(dq, before, out=grads["U"][2 * H :])
-        sum_over_rows(drz, out=grads["b_U"][: 2 * H])
+        grads["b_U"][: 2 * H] = grads["b"][: 2 * H]
         sum_over_rows(dq, out=grads["b_U"][2 * H :])
 
 

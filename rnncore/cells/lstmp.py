@@ -90,7 +90,13 @@ class LSTMP:
         i, f, o, g = now.gates
         di, df, do, dg, projection = now.dgates
         H, three = len(dc), 3 * len(dc)
-        ifo, difo, work, work3, dm = now.a[:three], now.da[:three], now.scratch[:H], now.scratch[:three], now.scratch[three:]
+        ifo, difo, work, work3, dm = (
+            now.a[:three],
+            now.da[:three],
+            now.scratch[:H],
+            now.scratch[:three],
+            now.scratch[three:],
+        )
         projection[...] = dh
         xp.matmul(p["V"].T, dh, out=dm)
         xp.multiply(m, tanh_c, out=work)

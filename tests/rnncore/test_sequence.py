@@ -54,7 +54,7 @@ def assert_is_textbook(case: Problem, trace: Trace, got: sequence.Gradients) -> 
 
 def test_the_sizes_take_both_ways_through_the_engine() -> None:
     steps, batches = ([size[k] for size in SIZES] for k in (0, 1))
-    assert min(batches) < sequence._SMALL_BATCH <= max(batches)
+    assert min(batches) <= sequence._SMALL_BATCH < max(batches)
     assert min(steps) < sequence._MANY_STEPS <= max(steps)
 
 
@@ -68,6 +68,20 @@ def test_textbook(name: str, sizes: tuple[int, int, int, int, tuple[int, ...] | 
 @small
 @given(problems())
 def test_any_problem_is_textbook(case: Problem) -> None:
+    assert_is_textbook(case, *case.run())
+
+
+@pytest.mark.parametrize("columns", [1, 5, 7])
+@pytest.mark.parametrize("lengths", [None, (9, 2, 5, 9, 1)], ids=str)
+def test_inputs_are_multiplied_some_at_a_time(
+    columns: int, lengths: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sequence, "_COLUMNS", columns)
+    for keep in (True, False):
+        case = problem("GRU", 9, 5, 2, 3, lengths)
+        whole, _ = problem("GRU", 9, 5, 2, 3, lengths).run()
+        trace = forward(case.cell, case.p, case.x, case.initial, case.lengths, keep=keep)
+        close(trace.output, whole.output)
     assert_is_textbook(case, *case.run())
 
 
