@@ -153,6 +153,21 @@ def by_columns(x: Array, block: int = 128) -> Array:
     return out.T
 
 
+def swap_axes(x: Array, out: Array, strip: int = 32) -> Array:
+    """Set `out` (k, n, m) to each matrix of `x` (k, m, n) transposed, and return it.
+
+    Large ones are copied in strips of some rows, which takes half the time: whole columns lie so far apart that their
+    cache lines are thrown out before they are used up.
+    """
+    if array_module(x, out) is not np or min(x.shape[1:]) < 128:
+        out[...] = x.swapaxes(1, 2)
+        return out
+    for row in range(0, x.shape[1], strip):
+        here = slice(row, row + strip)
+        out[:, :, here] = x[:, here].swapaxes(1, 2)
+    return out
+
+
 def sum_over_rows(a: Array, out: Array) -> Array:
     """Set `out` (K,) to the sum of each row of `a` (K, N), and return it.
 
@@ -220,6 +235,8 @@ def _remedy(name: str, x: Array, kind: str) -> str:
 def check_shape(name: str, x: Array, expected: Mapping[str, int | None]) -> None:
     """Raise ValueError unless `x` has the expected shape, given as axis name -> size (None takes any size)."""
     sizes = tuple(expected.values())
+    if type(x) is np.ndarray and x.shape == sizes:
+        return
     if not hasattr(x, "shape"):
         raise TypeError(f"{name}: expected an array, got {type(x).__name__}; make one with numpy.asarray({name})")
     if len(x.shape) == len(sizes) and all(e is None or e == n for e, n in zip(sizes, x.shape, strict=True)):

@@ -23,7 +23,7 @@ from rnncore.arguments import (
     packing_of,
     set_initial,
 )
-from rnncore.array import Array, array_module, by_columns, check_float, sum_over_rows
+from rnncore.array import Array, array_module, by_columns, check_float, sum_over_rows, swap_axes
 from rnncore.cells.base import Cell, Weights
 from rnncore.regularise import Regulariser
 from rnncore.stepper import Stepper as Stepper
@@ -107,7 +107,7 @@ def forward(
 
     rows, running = trace.state_rows[packing.batch :], (packing.batch, *packing.batch_sizes, 0)
     inputs = _Inputs(p, trace)
-    if not trace.kept:
+    if not trace.kept and running[1] < running[0]:
         trace.end(-1, *running[:2])
     for run in trace.runs:
         inputs.fill(run)
@@ -116,8 +116,8 @@ def forward(
                 cell.step(p, trace.now[t])
             else:
                 noise.step(cell, p, trace.now[t], t)
-        by_step(rows, run)[...] = run.output[:, :, : run.batch].swapaxes(1, 2)
-        if not trace.kept:
+        swap_axes(run.output[:, :, : run.batch], out=by_step(rows, run))
+        if not trace.kept and running[t + 2] < run.batch:
             trace.end(t, run.batch, running[t + 2])
     return trace
 
@@ -200,7 +200,7 @@ def backward(
     for run in reversed(trace.runs):
         joined = _join(dstate, last, joined, run.batch)
         running = tuple(d[:, : run.da.shape[2]] for d in dstate)
-        upstream = None if rows is None else by_step(rows, run).swapaxes(1, 2)
+        upstream = None if rows is None else _upstream(trace, rows, run)
         dh_next = dstate[0][:, : run.batch]
         for t in reversed(run.steps):
             now = trace.now[t]
@@ -230,6 +230,13 @@ def _gradients(
     dx = _products_over_time(cell, p, trace, da, grads, need_dx)
     initial = (xp.ascontiguousarray(d[:, : packing.batch].T) for d in dstate)
     return Gradients(dx, tuple(packing.unsort(d) for d in initial), grads)
+
+
+def _upstream(trace: Trace, rows: Array, run: Run) -> Array:
+    """Return the gradients (N, H) that arrive at the outputs of a run from outside, step by step, (k, H, b)."""
+    here, k = by_step(rows, run), len(run.steps)
+    out = trace.slabs("upstream", k * here.shape[2], (run.batch,))[0]
+    return swap_axes(here, out=out.reshape(k, here.shape[2], run.batch))
 
 
 def _join(dstate: tuple[Array, ...], last: tuple[Array, ...], joined: int, running: int) -> int:

@@ -196,7 +196,9 @@ class Stack:
         """Overwrite `grads`; return the gradients of the rows x and of every lane's initial states."""
         dinitial: list[tuple[Array, ...]] = []
         for k, layer in reversed(list(enumerate(self.lanes))):
-            parts = [None] * len(layer) if dy is None else array_module(dy).split(dy, len(layer), axis=1)
+            parts = [dy] * len(layer)
+            if dy is not None and len(layer) > 1:
+                parts = array_module(dy).split(dy, len(layer), axis=1)
             last = dlast[k * len(layer) : (k + 1) * len(layer)]
             got = [
                 lane.backward(part, d, self._flip, need_dx or k > 0, keep)

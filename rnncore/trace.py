@@ -7,7 +7,7 @@ studies: `trace["forget"]` is the forget gate of every unit at every step.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate
+from itertools import accumulate, pairwise
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -91,7 +91,7 @@ class Trace:
     def lay_out(self, packing: Packing, keep: bool = True) -> None:
         """Prepare the buffers and the views of every step for `packing`; what was kept there before is lost."""
         self._has_gradients = False
-        if self.packing is not None and self.packing == packing and self.kept == keep:
+        if self.kept == keep and (self.packing is packing or self.packing == packing):
             return
         self.packing, self.kept = packing, keep
         wider = self.xp is np and getattr(self.cell, "columnwise", False) and not hasattr(self.cell, "forward_loop")
@@ -101,7 +101,7 @@ class Trace:
         self.initial_width = B = fast_width(packing.batch) if wider else packing.batch
         cell, steps = self.cell, self.widths
         blocks, dblocks = ([self.sizes[name] for name in names] for names in (cell.gates, cell.preactivations))
-        A, P = sum(blocks), sum(dblocks)
+        self._heights = A, P = sum(blocks), sum(dblocks)
         self._a = self.slabs("a", A)
         self._states = [self.slabs(f"state {name}", self.sizes[name], (B, *steps)) for name in cell.state]
         self._saved = [self.slabs(f"saved {name}", self.sizes[name]) for name in cell.saved]
@@ -201,15 +201,15 @@ class Trace:
         """Each state at its own sequence's end, (B, H) each, in the order of `Cell.state`; copies."""
         running = (self.packing.batch, *self.packing.batch_sizes, 0)
         if self.kept:
-            for t in range(-1, len(self.now)):
-                self.end(t, running[t + 1], running[t + 2])
+            for t, (before, still) in enumerate(pairwise(running), start=-1):
+                if still < before:
+                    self.end(t, before, still)
         return tuple(self.packing.unsort(last.copy()) for last in self._last)
 
     def end(self, t: int, before: int, still: int) -> None:
         """Keep the last states of the sequences whose last step was t: of `before` running ones `still` go on."""
-        if still < before:
-            for last, slabs in zip(self._last, self._states, strict=True):
-                last[still:before] = slabs[t + 1][:, still:before].T
+        for last, slabs in zip(self._last, self._states, strict=True):
+            last[still:before] = slabs[t + 1][:, still:before].T
 
     def rows(self, name: str) -> Array:
         """Return a gate, a state after each step, or a saved value as packed rows (N, H), a copy."""
@@ -283,19 +283,15 @@ class Trace:
 
     def gradient_buffer(self) -> Array:
         """Return `da` (P·H, N), about to be filled by the engine."""
-        self.da = self._all_da()
+        self.da = self._memory.take("all da", self._heights[1], self.packing.rows)
         self._has_gradients, self._reaching = True, []
         return self.da
 
     def product_buffer(self, columns: int) -> Array:
         """Return memory (G·H, columns) for products of W: that of `da`, which forward has no use for."""
-        if self.kept:
-            self._all_da()
-        return self._memory.take("all da", sum(self.sizes[name] for name in self.cell.gates), columns)
-
-    def _all_da(self) -> Array:
-        rows = sum(self.sizes[name] for name in self.cell.preactivations)
-        return self._memory.take("all da", rows, self.packing.rows)
+        if self.kept:  # all of it at once: backward shall not have to ask for more
+            self._memory.take("all da", self._heights[1], self.packing.rows)
+        return self._memory.take("all da", self._heights[0], columns)
 
     def state_gradient_buffers(self) -> list[list[Array]]:
         """Return slabs (H, b_t) for the gradient of every state at every step, about to be filled by the engine."""

@@ -128,3 +128,13 @@ def test_check_shape_names_the_axes() -> None:
 def test_sums_over_rows_are_the_same_by_product_and_by_reduction(columns: int) -> None:
     a = np.random.default_rng(0).normal(size=(7, columns))
     np.testing.assert_allclose(array.sum_over_rows(a, out=np.empty(7)), a.sum(1), rtol=1e-13)
+
+
+@pytest.mark.parametrize(
+    "shape", [(1, 1, 1), (3, 2, 5), (1, 128, 131), (2, 131, 128), (1, 127, 300), (0, 200, 200)], ids=str
+)
+def test_axes_are_swapped_in_strips_or_at_once(shape: tuple[int, int, int]) -> None:
+    x = np.random.default_rng(0).normal(size=shape)
+    out = np.full((shape[0], shape[2], shape[1]), np.nan)
+    assert array.swap_axes(x, out) is out
+    np.testing.assert_array_equal(out, x.swapaxes(1, 2))
