@@ -77,9 +77,10 @@ class GRU:
         r, z, n = now.gates
         dr, dz, dn, dq = now.dgates
         H, two = len(dh), 2 * len(dh)
-        past, work = now.scratch[:H], now.scratch[H:two]
-        xp.multiply(dh, z, out=past)
-        xp.subtract(dh, past, out=dz)  # dh (1 - z)
+        work = now.scratch[:H]
+        xp.subtract(1, z, out=dz)
+        dz *= dh
+        dh *= z  # which goes past the candidate
         xp.multiply(n, n, out=dn)
         dn *= dz
         xp.subtract(dz, dn, out=dn)
@@ -88,8 +89,7 @@ class GRU:
         xp.multiply(dq, q, out=dr)
         dr -= xp.multiply(dr, r, out=work)
 
-        now.masked(xp.matmul(p["U"][:two].T, now.da[:two], out=dh))
-        dh += past
+        dh += now.masked(xp.matmul(p["U"][:two].T, now.da[:two], out=work))
         dh += now.masked(xp.matmul(p["U"][two:].T, dq, out=work))
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
@@ -162,9 +162,10 @@ class GRUBefore:
         r, z, n = now.gates
         dr, dz, dn = now.dgates
         H, two = len(dh), 2 * len(dh)
-        past, work, dreset_h = now.scratch[:H], now.scratch[H:two], now.scratch[two:]
-        xp.multiply(dh, z, out=past)
-        xp.subtract(dh, past, out=dz)  # dh (1 - z)
+        work, dreset_h = now.scratch[:H], now.scratch[H:two]
+        xp.subtract(1, z, out=dz)
+        dz *= dh
+        dh *= z  # which goes past the candidate
         xp.multiply(n, n, out=dn)
         dn *= dz
         xp.subtract(dz, dn, out=dn)
@@ -174,9 +175,8 @@ class GRUBefore:
         dr -= xp.multiply(dr, r, out=work)
 
         dreset_h *= r
-        now.masked(xp.matmul(p["U"][:two].T, now.da[:two], out=dh))
-        dh += past
         dh += now.masked(dreset_h)
+        dh += now.masked(xp.matmul(p["U"][:two].T, now.da[:two], out=work))
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
         r"""Compute :math:`\delta U = \sum_t \delta a_t h_{t-1}^\top`, with r h for h in the candidate's block."""

@@ -73,14 +73,14 @@ class LSTM:
             \delta a_g &= \delta c_t \odot i_t \odot (1 - g_t^2) \\
             \delta c_{t-1} &= \delta c_t \odot f_t & \delta h_{t-1} &= U^\top \delta a
         """
-        xp, (dh, dc), (_, c), (h_next, _), (tanh_c,) = now.xp, dstate, now.prev, now.next, now.saved
+        xp, (dh, dc), (_, c), (tanh_c,) = now.xp, dstate, now.prev, now.saved
         i, f, o, g = now.gates
         di, df, do, dg = now.dgates
         H, three = len(dh), 3 * len(dh)
         ifo, difo, work, work3 = now.a[:three], now.da[:three], now.scratch[:H], now.scratch[:three]
-        xp.multiply(h_next, tanh_c, out=work)
-        xp.subtract(o, work, out=work)  # o (1 - tanh^2 c), for h = o tanh c
-        work *= dh
+        xp.multiply(dh, o, out=work)
+        xp.multiply(work, tanh_c, out=do)
+        work -= xp.multiply(do, tanh_c, out=dg)  # dh o (1 - tanh^2 c); dg is free until dc is known
         dc += work
         now.reached(1, dc)
 
@@ -89,7 +89,6 @@ class LSTM:
         dg -= xp.multiply(di, g, out=work)  # dc i (1 - g^2)
         dc *= f
         xp.multiply(dc, c, out=df)
-        xp.multiply(dh, h_next, out=do)
         difo -= xp.multiply(difo, ifo, out=work3)  # each sigmoid's 1 - s is all that they lacked
 
         xp.matmul(p["U"].T, now.da, out=dh)

@@ -86,22 +86,17 @@ class LSTMP:
             \delta a_g &= \delta c_t \odot i_t \odot (1 - g_t^2) \\
             \delta c_{t-1} &= \delta c_t \odot f_t & \delta h_{t-1} &= U^\top \delta a
         """
-        xp, (dh, dc), (_, c), (tanh_c, m) = now.xp, dstate, now.prev, now.saved
+        xp, (dh, dc), (_, c), (tanh_c, _) = now.xp, dstate, now.prev, now.saved
         i, f, o, g = now.gates
         di, df, do, dg, projection = now.dgates
         H, three = len(dc), 3 * len(dc)
-        ifo, difo, work, work3, dm = (
-            now.a[:three],
-            now.da[:three],
-            now.scratch[:H],
-            now.scratch[:three],
-            now.scratch[three:],
-        )
+        ifo, difo, dm = now.a[:three], now.da[:three], now.scratch[three:]
+        work, work3 = now.scratch[:H], now.scratch[:three]
         projection[...] = dh
         xp.matmul(p["V"].T, dh, out=dm)
-        xp.multiply(m, tanh_c, out=work)
-        xp.subtract(o, work, out=work)  # o (1 - tanh^2 c), for m = o tanh c
-        work *= dm
+        xp.multiply(dm, o, out=work)
+        xp.multiply(work, tanh_c, out=do)
+        work -= xp.multiply(do, tanh_c, out=dg)  # dm o (1 - tanh^2 c); dg is free until dc is known
         dc += work
         now.reached(1, dc)
 
@@ -110,7 +105,6 @@ class LSTMP:
         dg -= xp.multiply(di, g, out=work)  # dc i (1 - g^2)
         dc *= f
         xp.multiply(dc, c, out=df)
-        xp.multiply(dm, m, out=do)
         difo -= xp.multiply(difo, ifo, out=work3)  # each sigmoid's 1 - s is all that they lacked
 
         xp.matmul(p["U"].T, now.da[: 4 * H], out=dh)
