@@ -153,13 +153,18 @@ def by_columns(x: Array, block: int = 128) -> Array:
     return out.T
 
 
+def is_large(x: Array) -> bool:
+    """Whether `swap_axes` copies the matrices of `x` (k, m, n) in strips."""
+    return type(x) is np.ndarray and min(x.shape[1:]) >= 128
+
+
 def swap_axes(x: Array, out: Array, strip: int = 32) -> Array:
     """Set `out` (k, n, m) to each matrix of `x` (k, m, n) transposed, and return it.
 
     Large ones are copied in strips of some rows, which takes half the time: whole columns lie so far apart that their
     cache lines are thrown out before they are used up.
     """
-    if array_module(x, out) is not np or min(x.shape[1:]) < 128:
+    if not is_large(x):
         out[...] = x.swapaxes(1, 2)
         return out
     for row in range(0, x.shape[1], strip):

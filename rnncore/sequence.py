@@ -23,7 +23,7 @@ from rnncore.arguments import (
     packing_of,
     set_initial,
 )
-from rnncore.array import Array, array_module, by_columns, check_float, sum_over_rows, swap_axes
+from rnncore.array import Array, array_module, by_columns, check_float, is_large, sum_over_rows, swap_axes
 from rnncore.cells.base import Cell, Weights
 from rnncore.regularise import Regulariser
 from rnncore.stepper import Stepper as Stepper
@@ -32,8 +32,8 @@ from rnncore.views import Run
 
 # Up to this many sequences, W x of many steps is one product whose columns are copied out; above, one product a step
 # writes straight to its place. On two cores the one product takes 0.9 of the time at B = 32, D = 200, H = 256 and 1.03
-# at B = 64; where W is larger than the second cache, D = H = 1024, 0.7 at B = 64 and 0.3 at 8.
-_SMALL_BATCH = 64
+# at B = 64; where W is larger than the second cache, D = H = 1024, 0.6 at B = 32 and 0.3 at 8.
+_SMALL_BATCH = 48
 
 # How many columns that one product has: enough for its full rate, few enough not to leave the third cache.
 _COLUMNS = 1024
@@ -235,6 +235,8 @@ def _gradients(
 def _upstream(trace: Trace, rows: Array, run: Run) -> Array:
     """Return the gradients (N, H) that arrive at the outputs of a run from outside, step by step, (k, H, b)."""
     here, k = by_step(rows, run), len(run.steps)
+    if not is_large(here):
+        return here.swapaxes(1, 2)
     out = trace.slabs("upstream", k * here.shape[2], (run.batch,))[0]
     return swap_axes(here, out=out.reshape(k, here.shape[2], run.batch))
 

@@ -71,6 +71,11 @@ def test_any_problem_is_textbook(case: Problem) -> None:
     assert_is_textbook(case, *case.run())
 
 
+def test_textbook_where_matrices_change_sides_in_strips() -> None:
+    case = problem("GRU", 2, 131, 2, 129, tuple(2 - (k > 129) for k in range(131)))
+    assert_is_textbook(case, *case.run())
+
+
 @pytest.mark.parametrize("columns", [1, 5, 7])
 @pytest.mark.parametrize("lengths", [None, (9, 2, 5, 9, 1)], ids=str)
 def test_inputs_are_multiplied_some_at_a_time(
