@@ -64,13 +64,14 @@ def _about(result: Result) -> str:
     data, count = result["dataset"], len(result["runs"])
     design = "every combination" if result["design"] == "full" else "one axis at a time"
     pictures = f"{data['train']:,} training pictures of {data['name']}"
-    return f"{count} trainings, {design}, {len(result['seeds'])} seeds; {pictures}; recipe {result['base']}"
+    seeds = f"{len(result['seeds'])} seed" + ("s" if len(result["seeds"]) > 1 else "")
+    return f"{count} trainings, {design}, {seeds}; {pictures}; recipe {result['base']}"
 
 
 def _table(name: str, lines: Lines, names: int) -> str:
     """A table whose columns sort it; the first `names` columns are words."""
     head = "".join(f'<th scope="col"><button type="button">{escape(cell)}</button></th>' for cell in lines[0])
-    kinds = [' class="words"'] * names + [""] * (len(lines[0]) - names)
+    kinds = [' class="text"'] * names + [""] * (len(lines[0]) - names)
     cells = [[f"<td{kind}>{escape(c)}</td>" for kind, c in zip(kinds, row, strict=True)] for row in lines[1:]]
     rows = "".join(f"<tr>{''.join(row)}</tr>" for row in cells)
     return (

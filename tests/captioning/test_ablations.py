@@ -288,5 +288,7 @@ def test_the_page_sorts_and_changes_its_measure(ran: tuple[Path, Path, str], ope
         assert column(head.all_inner_texts().index("loss")) == expected
     head.first.click()
     assert column(0) == ["GRU"] * 4 + ["LSTM"] * 4
+    shown = "[...document.querySelectorAll('.sorted td')].map((cell) => getComputedStyle(cell).display)"
+    assert set(page.evaluate(shown)) == {"table-cell"}
     assert page.problems == []
     assert [address for address in page.asked if not address.startswith("file:")] == []
