@@ -82,7 +82,12 @@ def to_device(x: Array) -> Array:
 
 
 def to_host(x: Array) -> np.ndarray[Any, Any]:
-    """Copy `x` to host memory; a NumPy array is returned as it is."""
+    """Copy `x` to host memory; a NumPy array is returned as it is.
+
+    >>> x = np.ones(3)
+    >>> to_host(x) is x
+    True
+    """
     return np.asarray(x.get() if is_on_gpu(x) else x)
 
 

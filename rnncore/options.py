@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import operator
 from collections.abc import Mapping, Sequence
 from typing import Any, TypedDict, cast
@@ -59,6 +58,8 @@ def known(kind: str, options: Options, *own: str) -> Options:
     names = [*own, *Options.__annotations__]
     for name in cast(Mapping[str, Any], options):
         if name not in names:
+            import difflib  # here, since only a mistake needs it
+
             close = difflib.get_close_matches(name, names, 1)
             hint = _ELSEWHERE.get(name, f"did you mean {close[0]}" if close else "look at the list")
             raise TypeError(f"{kind} has no option {name!r}: {hint}; its options are {', '.join(names)}")

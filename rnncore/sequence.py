@@ -4,6 +4,18 @@ What does not depend on the step before is done for all steps at once: W x + b b
 the gradients of W, b, x and U after it, one product each. Inside the loop stands only what the recurrence forces.
 
 Shapes: T steps, B sequences, D inputs, H units, N = sum(lengths) rows without padding.
+
+>>> import numpy as np
+>>> from rnncore import Params
+>>> from rnncore.cells import GRU
+>>> cell, x = GRU(), np.ones((7, 2, 3), "float32")
+>>> p = Params(cell.shapes(3, 4)).initialise(cell.initialisers(), seed=0)
+>>> trace = forward(cell, p, x, lengths=[7, 5])
+>>> trace.output.shape, trace["update"].shape, trace.last[0].shape
+((7, 2, 4), (7, 2, 4), (2, 4))
+>>> found = backward(cell, p, trace, np.ones_like(trace.output))
+>>> found.x.shape, found.params["U"].shape
+((7, 2, 3), (12, 4))
 """
 
 from __future__ import annotations

@@ -26,6 +26,15 @@ class Stepper:
 
     The states after k calls are those of `forward` over the same k inputs. The arrays that `step` returns are new;
     `state` may be set at any time, to other sequences too, as beam search does.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from rnncore import Params
+    >>> from rnncore.cells import LSTM
+    >>> stepper = Stepper(LSTM(), Params(LSTM().shapes(3, 4)), batch=2)
+    >>> stepper.step(np.ones((2, 3), "float32")).shape, [s.shape for s in stepper.state]
+    ((2, 4), [(2, 4), (2, 4)])
     """
 
     def __init__(

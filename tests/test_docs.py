@@ -115,6 +115,19 @@ def test_public_name_is_explained_and_in_the_reference(name: str) -> None:
     assert listed.count(name) == 1, f"rnncore.{name} must stand once in docs/api.md"
 
 
+#: Exceptions are met where something else is done wrong, a Trace in the examples of layers; to_device takes a GPU.
+WITHOUT_EXAMPLE = {"GradientError", "NonFiniteLoss", "Trace", "to_device"}
+
+
+@pytest.mark.parametrize("name", sorted(set(rnncore.__all__) - WITHOUT_EXAMPLE))
+def test_public_name_has_an_example(name: str) -> None:
+    """In its own docstring, a method's, or that of its module, where `test_recurrent` runs them."""
+    made = getattr(rnncore, name)
+    methods = vars(made).values() if inspect.isclass(made) else ()
+    places = (made, inspect.getmodule(made), *methods)
+    assert any(">>>" in (inspect.getdoc(place) or "") for place in places), f"no example of rnncore.{name}"
+
+
 def test_reference_lists_nothing_that_is_not_public() -> None:
     listed = set(re.findall(r"~rnncore\.(\w+)", (DOCS / "api.md").read_text("utf-8")))
     assert listed <= set(rnncore.__all__)

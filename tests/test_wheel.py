@@ -16,7 +16,7 @@ PACKAGES = ("rnncore", "encoders", "captioning")
 HEAVY = (
     *("cupy", "hypothesis", "pytest", "doctest", "unittest", "onnx", "onnxruntime", "matplotlib", "safetensors"),
     *("PIL", "nltk", "typer", "rich", "pydantic", "typing_extensions", "torch", "logging", "multiprocessing"),
-    *("http", "ssl", "sqlite3", "asyncio", "xml", "email"),
+    *("http", "ssl", "sqlite3", "asyncio", "xml", "email", "difflib"),
 )
 
 

@@ -34,6 +34,11 @@ def find_cell(name: str) -> Cell:
     ------
     ValueError
         If there is no such cell; the message lists those there are.
+
+    Examples
+    --------
+    >>> find_cell("GRU").gates, find_cell("rnncore.cells:LSTM").state
+    (('reset', 'update', 'candidate'), ('h', 'c'))
     """
     if name in CELLS:
         return CELLS[name]()

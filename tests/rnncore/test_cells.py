@@ -6,7 +6,19 @@ import numpy as np
 import pytest
 
 from rnncore import sequence
-from rnncore.cells import CELLS, GRU, LSTM, LSTMP, RNN, Cell, GreffLSTM, GRUBefore, PeepholeLSTM, find_cell
+from rnncore.cells import (
+    CELLS,
+    GRU,
+    LSTM,
+    LSTMP,
+    RNN,
+    Cell,
+    GreffLSTM,
+    GRUBefore,
+    LayerNormLSTM,
+    PeepholeLSTM,
+    find_cell,
+)
 from rnncore.cells.greff import VARIANTS
 from rnncore.gradcheck import check_cell
 from rnncore.params import Params
@@ -88,6 +100,13 @@ def test_biases_start_at_zero_but_for_the_forget_gate(name: str) -> None:
     assert not p.get("b_U", np.zeros(1)).any()
 
 
+def test_layer_normalisation_starts_as_normalisation_alone() -> None:
+    p = initialised(LayerNormLSTM(forget_bias=2.5))
+    assert {name: set(p[name].tolist()) for name in ("alpha_W", "alpha_U", "alpha_c", "beta_c", "beta")} == {
+        "alpha_W": {1.0}, "alpha_U": {1.0}, "alpha_c": {1.0}, "beta_c": {0.0}, "beta": {0.0, 2.5},
+    }  # fmt: skip
+
+
 def test_one_definition_has_all_variants_of_greff() -> None:
     sizes = {name: initialised(GreffLSTM(name), 3, 2).size for name in VARIANTS}
     vanilla = 4 * 2 * (3 + 2 + 1) + 3 * 2
@@ -120,6 +139,7 @@ def test_a_projection_that_is_a_unit_matrix_is_the_lstm() -> None:
     np.testing.assert_array_equal(case.run()[0].output, lstm.run()[0].output)
     with pytest.raises(ValueError, match="projection: expected at least 1, or None for as many as H, got 0"):
         LSTMP(0)
+    assert LSTMP(1).shapes(2, 5)["V"] == (1, 5)
 
 
 def test_backward_needs_the_variant_that_ran_forward() -> None:
