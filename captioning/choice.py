@@ -33,17 +33,18 @@ def forbid(log_p: Array, vocabulary: Vocabulary, so_far: Integers, decoding: Dec
 def top(scores: Array, k: int) -> tuple[Array, Array]:
     """Return the k largest of each row of `scores` (R, V), falling, and where they are; the first of equals.
 
+    They are taken out of `scores`, in whose place is minus infinity then, but for the last.
+
     For the small k of a beam, k passes of argmax are several times faster than a partition of the row.
     """
     xp = array_module(scores)
     rows = xp.arange(len(scores))
-    left = scores.copy() if k > 1 else scores
     values, places = xp.empty((len(scores), k), scores.dtype), xp.empty((len(scores), k), np.intp)
     for j in range(k):
-        places[:, j] = left.argmax(axis=1)
-        values[:, j] = left[rows, places[:, j]]
+        places[:, j] = scores.argmax(axis=1)
+        values[:, j] = scores[rows, places[:, j]]
         if j + 1 < k:
-            left[rows, places[:, j]] = -np.inf
+            scores[rows, places[:, j]] = -np.inf
     return values, places
 
 

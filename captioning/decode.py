@@ -5,7 +5,7 @@ The state of every hypothesis is carried along, so no prefix is ever run again. 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any, Protocol, Self
@@ -18,8 +18,8 @@ from captioning.vocabulary import Vocabulary
 from rnncore.array import Array, to_host
 from rnncore.losses import log_softmax
 
-# Pictures decoded together: enough for full products, few enough that all log-probabilities stay some 20 MB.
-_TOGETHER = 500
+# Hypotheses that grow together: enough for full products, few enough that all log-probabilities stay some 20 MB.
+_TOGETHER = 1500
 
 
 class Prepared(Protocol):
@@ -83,10 +83,8 @@ def beam_search(
 
     Source: A. Vijayakumar et al., Diverse beam search for improved description of complex scenes, AAAI 2018, section 4.
     """
-    out: list[list[Hypothesis]] = []
-    for first in range(0, len(pictures), _TOGETHER):
-        out += _Beams(model, pictures[first : first + _TOGETHER], vocabulary, decoding).run()
-    return out
+    parts = _parts(pictures, decoding.beam)
+    return [found for part in parts for found in _Beams(model, part, vocabulary, decoding).run()]
 
 
 def draw(
@@ -96,10 +94,15 @@ def draw(
 
     `temperature`, `top_k` and `nucleus` say what is drawn from; a caption's log-probability is the model's own.
     """
-    out: list[list[Hypothesis]] = []
-    for first in range(0, len(pictures), _TOGETHER):
-        out += _Draws(model, pictures[first : first + _TOGETHER], vocabulary, decoding).run(rng)
-    return out
+    parts = _parts(pictures, decoding.beam)
+    return [found for part in parts for found in _Draws(model, part, vocabulary, decoding).run(rng)]
+
+
+def _parts(pictures: Prepared, hypotheses: int) -> Iterator[Prepared]:
+    """Yield the pictures that are decoded together, with so many hypotheses each."""
+    count = max(1, _TOGETHER // hypotheses)
+    for first in range(0, len(pictures), count):
+        yield pictures[first : first + count]
 
 
 def caption_pictures(
@@ -111,100 +114,113 @@ def caption_pictures(
 
 
 class _Hypotheses:
-    """The hypotheses of some pictures: P pictures, K hypotheses each, row k of picture p at p·K + k."""
+    """The hypotheses of some pictures: P pictures, K hypotheses each.
 
-    def __init__(self, model: Speaker, pictures: Prepared, vocabulary: Vocabulary, decoding: Decoding) -> None:
+    words (P, K, max_length + 1) : filled up with the end. score (P, K) : log-probabilities.
+    going (P, K) : those that still grow. Only these have a row in `state` and `last`, picture by picture.
+    """
+
+    def __init__(
+        self, model: Speaker, pictures: Prepared, vocabulary: Vocabulary, decoding: Decoding, going: np.ndarray
+    ) -> None:
         self.model, self.vocabulary, self.decoding = model, vocabulary, decoding
-        P, K = len(pictures), decoding.beam
-        self.words = np.full((P, K, decoding.max_length + 1), vocabulary.end, np.intp)
-        self.score = np.zeros((P, K))
-        self.finished = np.zeros((P, K), bool)
-        self.state: Any = model.start(pictures).select(model.xp.repeat(model.xp.arange(P), K))
-        self.last = np.full(P * K, vocabulary.start, np.intp)
+        self.going = np.tile(going, (len(pictures), 1))
+        self.score = np.where(self.going, 0.0, -np.inf)
+        self.words = np.full((*self.going.shape, decoding.max_length + 1), vocabulary.end, np.intp)
+        self.state: Any = model.start(pictures).select(model.xp.asarray(self.going.nonzero()[0]))
+        self.last = np.full(self.going.sum(), vocabulary.start, np.intp)
 
     def ranked(self) -> list[list[Hypothesis]]:
         """Return the hypotheses of each picture, best first."""
-        return [self._of_picture(p) for p in range(len(self.words))]
-
-    def _of_picture(self, p: int) -> list[Hypothesis]:
-        found = []
-        for words, score in zip(self.words[p], self.score[p], strict=True):
-            if np.isfinite(score):
-                ends = np.flatnonzero(words == self.vocabulary.end)[0]
-                power = float(ends + 1) ** self.decoding.length_normalisation
-                found.append(Hypothesis(tuple(int(w) for w in words[:ends]), float(score), float(score / power)))
-        return sorted(found, key=lambda h: -h.score)
+        ends = (self.words == self.vocabulary.end).argmax(2)
+        rank = self.score / (ends + 1.0) ** self.decoding.length_normalisation
+        rows = zip(*(a.tolist() for a in (self.words, ends, self.score, rank)), strict=True)
+        return [
+            sorted(
+                (Hypothesis(tuple(w[:end]), p, r) for w, end, p, r in zip(*row, strict=True) if p > -np.inf),
+                key=lambda h: -h.score,
+            )
+            for row in rows
+        ]
 
 
 class _Beams(_Hypotheses):
     """Beam search over them: at every step the best of each picture, group by group."""
 
     def __init__(self, model: Speaker, pictures: Prepared, vocabulary: Vocabulary, decoding: Decoding) -> None:
-        super().__init__(model, pictures, vocabulary, decoding)
         self.size = decoding.beam // decoding.groups
-        alike = np.arange(decoding.beam) % self.size > 0
-        self.score[:, alike] = -np.inf  # all of a group begin alike, so only one may multiply
-        self.active = np.arange(len(pictures))
+        first = np.arange(decoding.beam) % self.size == 0  # all of a group begin alike, so only one may multiply
+        super().__init__(model, pictures, vocabulary, decoding, first)
 
     def run(self) -> list[list[Hypothesis]]:
         """Advance until every picture is done, and return their hypotheses, best first."""
         for length in range(self.decoding.max_length):
-            if not len(self.active):
+            if not self.going.any():
                 break
             self._advance(length)
         return self.ranked()
 
     def _advance(self, length: int) -> None:
-        """Add a word to every hypothesis of the active pictures, and keep the best of each group."""
-        A, K, active = len(self.active), self.decoding.beam, self.active
+        """Add a word to every hypothesis that grows, and keep the best of each group."""
         log_p, state = self.model.step(self.state, self.model.xp.asarray(self.last))
-        forbid(log_p, self.vocabulary, self.words[active, :, :length].reshape(A * K, length), self.decoding)
-        log_p = log_p.reshape(A, K, -1)
-        parent, word = np.empty((A, K), np.intp), np.empty((A, K), np.intp)
-        score = np.empty((A, K))
-        for first in range(0, K, self.size):
+        forbid(log_p, self.vocabulary, self.words[self.going, :length], self.decoding)
+        active = np.flatnonzero(self.going.any(1))
+        going, before = self.going[active], self.score[active]
+        parent, word = np.empty(going.shape, np.intp), np.empty(going.shape, np.intp)
+        score = np.empty(going.shape)
+        for first in range(0, self.decoding.beam, self.size):
             here = slice(first, first + self.size)
-            score[:, here], choice, word[:, here] = self._best(log_p[:, here], here, word[:, :first])
-            parent[:, here] = first + choice
-        self.score[active] = score
+            rows = log_p if self.decoding.groups == 1 else log_p[self.model.xp.asarray(_in_group(going, here))]
+            gain, cost, words = self._best(rows, going[:, here], word[:, :first])
+            total, choice = top((before[:, here, None] + gain).reshape(len(active), -1), self.size)
+            score[:, here] = total + np.take_along_axis(cost, choice, 1)
+            word[:, here] = np.take_along_axis(words, choice, 1)
+            parent[:, here] = first + choice // self.size
+        self._continue(state, active, length, parent, word, score)
 
+    def _best(self, log_p: Array, going: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return how hypotheses of a group may go on: what each way adds to its score, what it paid, and its word.
+
+        log_p : (R, V) of those that are `going`, (A, size). taken : (A, ...) the words that groups before have taken.
+        The first is (A, size, size), the others (A, size * size). A finished hypothesis stays as it is, once.
+        """
+        (A, size), xp, end = going.shape, self.model.xp, self.vocabulary.end
+        picture = going.nonzero()[0]
+        for words in taken.T:
+            rows = np.flatnonzero(words[picture] != end)  # a caption that has ended costs nobody anything
+            log_p[xp.asarray(rows), xp.asarray(words[picture[rows]])] -= self.decoding.diversity
+        gain, word = np.full((A, size, size), -np.inf), np.full((A, size, size), end)
+        gain[..., 0] = 0.0
+        gain[going], word[going] = (to_host(a) for a in top(log_p, size))
+        times = (word[..., None] == taken[:, None, None, :]).sum(-1) * (word != end)
+        return gain, (self.decoding.diversity * times).reshape(A, -1), word.reshape(A, -1)
+
+    def _continue(
+        self, state: Any, active: np.ndarray, length: int, parent: np.ndarray, word: np.ndarray, score: np.ndarray
+    ) -> None:
+        """Carry on with the chosen words of the `active` pictures, and with the state of those that have not ended."""
+        row = np.cumsum(self.going[active]).reshape(parent.shape) - 1  # of each hypothesis that was going
         words = self.words[active[:, None], parent]
         words[:, :, length] = word
-        self.words[active] = words
-        self.finished[active] = word == self.vocabulary.end
-        self._continue(state, np.arange(A)[:, None] * K + parent, word)
+        self.words[active], self.score[active] = words, score
+        going = (word != self.vocabulary.end) & (score > -np.inf)
+        self.going[active] = going
+        self.state = state.select(self.model.xp.asarray(np.take_along_axis(row, parent, 1)[going]))
+        self.last = word[going]
 
-    def _best(self, log_p: Array, here: slice, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the scores of the best of a group, which of its hypotheses they come from, and their words.
 
-        log_p : (A, size, V) of the group's own. taken : (A, ...) the words that groups before it have taken.
-        """
-        A, size, xp, end = len(log_p), self.size, self.model.xp, self.vocabulary.end
-        for words in taken.T:
-            still = np.flatnonzero(words != end)  # a caption that ends, or has ended, costs nobody anything
-            log_p[xp.asarray(still), :, xp.asarray(words[still])] -= self.decoding.diversity
-        best_p, best_word = (to_host(a).reshape(A, size, size) for a in top(log_p.reshape(A * size, -1), size))
-        times = (best_word[..., None] == taken[:, None, None, :]).sum(-1) * (best_word != end)
-
-        finished = self.finished[self.active, here]
-        best_p = np.where(finished[:, :, None], -np.inf, best_p.astype(np.float64))
-        best_p[..., 0][finished] = 0.0  # a finished hypothesis stays as it is, once
-        best_word = np.where(finished[:, :, None], end, best_word)
-        cost = np.where(finished[:, :, None], 0.0, self.decoding.diversity * times)
-        total, choice = top((self.score[self.active, here][:, :, None] + best_p).reshape(A, -1), size)
-        rows = np.arange(A)[:, None]
-        return total + cost.reshape(A, -1)[rows, choice], choice // size, best_word.reshape(A, -1)[rows, choice]
-
-    def _continue(self, state: Any, source: np.ndarray, word: np.ndarray) -> None:
-        """Carry on with the rows `source`, leaving out pictures whose hypotheses are all finished."""
-        going = ~self.finished[self.active].all(1)
-        self.active = self.active[going]
-        self.state = state.select(self.model.xp.asarray(source[going].ravel()))
-        self.last = word[going].ravel()
+def _in_group(going: np.ndarray, here: slice) -> np.ndarray:
+    """Return the rows of the hypotheses `going`, (A, K), that belong to a group."""
+    member = np.zeros(going.shape, bool)
+    member[:, here] = True
+    return np.flatnonzero(member[going])
 
 
 class _Draws(_Hypotheses):
     """Drawing: every hypothesis goes its own way."""
+
+    def __init__(self, model: Speaker, pictures: Prepared, vocabulary: Vocabulary, decoding: Decoding) -> None:
+        super().__init__(model, pictures, vocabulary, decoding, np.ones(decoding.beam, bool))
 
     def run(self, rng: np.random.Generator) -> list[list[Hypothesis]]:
         """Draw until every caption has ended, and return them, best first."""

@@ -77,8 +77,7 @@ def softmax_cross_entropy(
         raise ValueError(f"smoothing: expected a share from 0 to below 1, got {smoothing}")
     share = _shares(logits, weights)
     z = logits if inplace else logits.copy()
-    rows = len(z) if is_on_gpu(z) else max(1, BLOCK // z.shape[1])
-    ones = xp.ones(z.shape[1], z.dtype)
+    rows, ones = _rows(z), xp.ones(z.shape[1], z.dtype)
     losses = xp.empty(len(z), z.dtype)
     with np.errstate(under="ignore", invalid="ignore"):  # e^-200 is 0 here; inf - inf gives the NaN it should
         for start in range(0, len(z), rows):
@@ -91,16 +90,25 @@ def softmax_cross_entropy(
         return Loss(total if is_on_gpu(total) else float(total), z)
 
 
-def log_softmax(logits: Array) -> Array:
-    r"""Return :math:`z_{nv} - \log \sum_u e^{z_{nu}}` for each row of logits (N, V), as a new array."""
+def log_softmax(logits: Array, inplace: bool = False) -> Array:
+    r"""Return :math:`z_{nv} - \log \sum_u e^{z_{nu}}` for each row of logits (N, V): a new array, or the logits' own."""
     xp = array_module(logits)
     check_float("logits", logits)
     check_shape("logits", logits, {"N": None, "V": None})
-    z = logits - logits.max(axis=1, keepdims=True)
+    z = logits if inplace else logits.copy()
+    rows = _rows(z)
+    ones, scratch = xp.ones(z.shape[1], z.dtype), xp.empty((min(rows, len(z)), z.shape[1]), z.dtype)
     with np.errstate(under="ignore"):
-        total = xp.exp(z) @ xp.ones(z.shape[1], z.dtype)
-    z -= xp.log(total)[:, None]
+        for start in range(0, len(z), rows):
+            part = z[start : start + rows]
+            part -= part.max(axis=1, keepdims=True)
+            part -= xp.log(xp.exp(part, out=scratch[: len(part)]) @ ones)[:, None]
     return z
+
+
+def _rows(z: Array) -> int:
+    """Return how many rows of z (N, V) are handled at a time."""
+    return max(1, len(z) if is_on_gpu(z) else BLOCK // z.shape[1])
 
 
 def _block(z: Array, targets: Array, share: Array, ones: Array, smoothing: float) -> Array:
