@@ -17,7 +17,8 @@ from benchmarks.record import DISTURBED, RESULTS, is_held_back, load, save_text,
 Row = Mapping[str, Any]
 #: What is no fair peer, and shown only beside those that are.
 UNTUNED = "torch untuned"
-OTHERS = ("jax", "onnxruntime", "torch cell", UNTUNED, "calls")
+WHOLE_BEAMS = "torch whole beams"
+OTHERS = ("jax", "onnxruntime", "torch cell", UNTUNED, WHOLE_BEAMS, "calls")
 HEADS = {
     "training": "Forward and backward",
     "lengths": "Mixed lengths: Flickr8k's captions",
@@ -45,7 +46,8 @@ NOTES = {
     "captioner": "Recipe `paper`, everything included: dropout, vocabulary softmax, clipping, Adam.",
     "captioner-default": "512 units, an embedding that is trained, dropout before the vocabulary as well.",
     "keras": "Every prefix a padded sample of its own, targets one-hot, on TensorFlow; equal captions a batch.",
-    "decoding": "ms a picture; both search alike and mostly say the same.",
+    "decoding": "ms a picture; both search alike and mostly say the same. Whole beams: PyTorch running the finished "
+    "hypotheses of a picture on until all are, as simpler loops do.",
     "encoder": "The whole way from picture files to stored features, beside the bare session on ready arrays.",
 }
 
@@ -93,11 +95,7 @@ def markdown(records: Iterable[Mapping[str, Any]]) -> str:
 
 def time_table(rows: Sequence[Row], held: Mapping[str, Any] | None = None) -> str:
     """Return a table of times and ratios; `held` is a record of the same rows with OpenBLAS held to AVX2."""
-    others = [
-        name
-        for name in ("jax", "onnxruntime", "torch cell", UNTUNED, "calls")
-        if any(name in r["seconds"] for r in rows)
-    ]
+    others = [name for name in OTHERS if any(name in r["seconds"] for r in rows)]
     theirs = reference(rows[0])[1]
     heads = ["work", "cell", "ours, ms", f"{theirs}, ms", "ratio (quartiles)", "95 %", "bar"]
     heads += ["ratio, AVX2"] if held else []
@@ -132,7 +130,7 @@ def reference(row: Row) -> tuple[str, str]:
     Where there is no peer, it is 'ours'.
     """
     seconds = row["seconds"]
-    torch = [name for name in seconds if name.startswith("torch") and name not in (UNTUNED, "torch cell")]
+    torch = [name for name in seconds if name.startswith("torch") and name not in OTHERS]
     if torch:
         return min(torch, key=lambda name: Spread.of(seconds[name]).median), "PyTorch"
     for name in ("keras", "bare session", "LSTM", "products"):

@@ -130,6 +130,12 @@ class _Hypotheses:
         self.state: Any = model.start(pictures).select(model.xp.asarray(self.going.nonzero()[0]))
         self.last = np.full(self.going.sum(), vocabulary.start, np.intp)
 
+    def _continue(self, state: Any, rows: np.ndarray, words: np.ndarray) -> None:
+        """Let the hypotheses of these rows of `state` grow on, from the words that they have got."""
+        all_as_they_are = len(rows) == len(self.last) and bool((rows == np.arange(len(rows))).all())
+        self.state = state if all_as_they_are else state.select(self.model.xp.asarray(rows))
+        self.last = words
+
     def ranked(self) -> list[list[Hypothesis]]:
         """Return the hypotheses of each picture, best first."""
         ends = (self.words == self.vocabulary.end).argmax(2)
@@ -167,18 +173,23 @@ class _Beams(_Hypotheses):
         active = np.flatnonzero(self.going.any(1))
         going, before = self.going[active], self.score[active]
         parent, word = np.empty(going.shape, np.intp), np.empty(going.shape, np.intp)
-        score = np.empty(going.shape)
+        score, each = np.empty(going.shape), np.arange(len(active))[:, None]
         for first in range(0, self.decoding.beam, self.size):
             here = slice(first, first + self.size)
             rows = log_p if self.decoding.groups == 1 else log_p[self.model.xp.asarray(_in_group(going, here))]
-            gain, cost, words = self._best(rows, going[:, here], word[:, :first])
+            gain, cost, words = self._ways(rows, going[:, here], word[:, :first])
             total, choice = top((before[:, here, None] + gain).reshape(len(active), -1), self.size)
-            score[:, here] = total + np.take_along_axis(cost, choice, 1)
-            word[:, here] = np.take_along_axis(words, choice, 1)
+            score[:, here], word[:, here] = total + cost[each, choice], words[each, choice]
             parent[:, here] = first + choice // self.size
-        self._continue(state, active, length, parent, word, score)
 
-    def _best(self, log_p: Array, going: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        row = going.cumsum().reshape(going.shape) - 1  # of each hypothesis that was going
+        words = self.words[active[:, None], parent]
+        words[:, :, length] = word
+        self.words[active], self.score[active] = words, score
+        self.going[active] = still = (word != self.vocabulary.end) & (score > -np.inf)
+        self._continue(state, row[each, parent][still], word[still])
+
+    def _ways(self, log_p: Array, going: np.ndarray, taken: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return how hypotheses of a group may go on: what each way adds to its score, what it paid, and its word.
 
         log_p : (R, V) of those that are `going`, (A, size). taken : (A, ...) the words that groups before have taken.
@@ -194,19 +205,6 @@ class _Beams(_Hypotheses):
         gain[going], word[going] = (to_host(a) for a in top(log_p, size))
         times = (word[..., None] == taken[:, None, None, :]).sum(-1) * (word != end)
         return gain, (self.decoding.diversity * times).reshape(A, -1), word.reshape(A, -1)
-
-    def _continue(
-        self, state: Any, active: np.ndarray, length: int, parent: np.ndarray, word: np.ndarray, score: np.ndarray
-    ) -> None:
-        """Carry on with the chosen words of the `active` pictures, and with the state of those that have not ended."""
-        row = np.cumsum(self.going[active]).reshape(parent.shape) - 1  # of each hypothesis that was going
-        words = self.words[active[:, None], parent]
-        words[:, :, length] = word
-        self.words[active], self.score[active] = words, score
-        going = (word != self.vocabulary.end) & (score > -np.inf)
-        self.going[active] = going
-        self.state = state.select(self.model.xp.asarray(np.take_along_axis(row, parent, 1)[going]))
-        self.last = word[going]
 
 
 def _in_group(going: np.ndarray, here: slice) -> np.ndarray:
@@ -235,7 +233,8 @@ class _Draws(_Hypotheses):
             uniform = rng.random(P * K)[going]  # of all, so that no caption's draws depend on when others end
             word = drawn(sharpened(log_softmax(log_p), self.decoding), xp.asarray(uniform))
             score[going] += to_host(own[xp.arange(len(going)), word])
-            self.last = words[going, length] = to_host(word)
-            rows = np.flatnonzero(self.last != self.vocabulary.end)
-            self.state, going, self.last = state.select(xp.asarray(rows)), going[rows], self.last[rows]
+            words[going, length] = chosen = to_host(word)
+            rows = np.flatnonzero(chosen != self.vocabulary.end)
+            going = going[rows]
+            self._continue(state, rows, chosen[rows])
         return self.ranked()

@@ -89,18 +89,16 @@ class Ensemble:
         return -float(self._mean(found)[self.xp.arange(len(batch.targets)), batch.targets].mean())
 
     def _mean(self, log_p: list[Array]) -> Array:
-        """Return the logarithm of the mean of probabilities, (R, V)."""
+        """Return the logarithm of the mean of probabilities, (R, V), overwriting them."""
         highest = log_p[0].copy()
         for each in log_p[1:]:
             self.xp.maximum(highest, each, out=highest)
-        total, scratch = self.xp.zeros_like(highest), self.xp.empty_like(highest)
-        for each in log_p:  # not in place: one captioner may be a member twice
-            self.xp.subtract(each, highest, out=scratch)
-            total += self.xp.exp(scratch, out=scratch)
+        total = self.xp.zeros_like(highest)
+        for each in log_p:
+            each -= highest
+            total += self.xp.exp(each, out=each)
         total /= len(log_p)
-        total = self.xp.log(total, out=total)
-        total += highest
-        return total
+        return self.xp.log(total, out=total) + highest
 
 
 @dataclass

@@ -271,18 +271,14 @@ class Captioner:
         return state if first is None else state._replace(cells=steps(first, state.cells, state.owner)[1])
 
     def step(self, state: State, words: Array) -> tuple[Array, State]:
-        """Read one word a caption, (B,), and return the log-probabilities of the next, (B, V), and the new state.
-
-        The next step overwrites the log-probabilities.
-        """
+        """Read one word a caption, (B,), and return the log-probabilities of the next, (B, V), and the new state."""
         p, entry, head, packing = self._p, self.parts.entry, self.parts.head, Packing.dense(1, len(words))
         take, rows = self._memory.take, len(words)
         x = entry.read(state.picture, self.parts.embedding.forward(p["embedding"], words), packing)
         h, cells = state.steps(x, state.cells, state.owner)
         merged = entry.merge(state.picture, h, packing, out=take("merged", rows, entry.merged))
         dense = head.before(p, merged, out=take("dense", rows, head.words.input_size))
-        logits = head.logits(p, dense, out=take("logits", rows, head.words.output_size))
-        return log_softmax(logits, inplace=True), state._replace(cells=cells)
+        return log_softmax(head.logits(p, dense), inplace=True), state._replace(cells=cells)
 
     def tensors(self) -> Mapping[str, Array]:
         """Return everything that makes the model what it is, by name: parameters and constants."""

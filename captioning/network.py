@@ -119,17 +119,19 @@ class Steps:
             sequence.Stepper(cell, p, state=state)
             for cell, p, state in zip(network.cells, weights, states, strict=True)
         ]
+        self._held: Sequence[States] = ()  # what the last step came to, and the steppers hold
 
     def __call__(self, x: Array, states: Sequence[States], owner: Array) -> tuple[Array, tuple[States, ...]]:
         """Return the output (B, H) and every layer's states after x (B, D); `owner` (B,) is each one's picture."""
-        after = []
         if "keys" in self._first:
             self._first["owner"] = owner
-        for stepper, state in zip(self._steppers, states, strict=True):
-            stepper.state = state
+        if states is not self._held:
+            for stepper, state in zip(self._steppers, states, strict=True):
+                stepper.state = state
+        for stepper in self._steppers:
             x = stepper.step(x)
-            after.append(stepper.state)
-        return x, tuple(after)
+        self._held = tuple(stepper.state for stepper in self._steppers)
+        return x, self._held
 
 
 def held_mask(dropout: Dropout, x: Array, packing: Packing) -> Array | None:

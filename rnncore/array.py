@@ -36,7 +36,7 @@ def array_module(*arrays: Array, **named: Array) -> ModuleType:
     TypeError
         If host and device arrays are mixed. Arrays given by keyword are named in the message.
     """
-    if not named and all(type(a) is np.ndarray for a in arrays):
+    if all(type(a) is np.ndarray for a in (*arrays, *named.values())):
         return np  # the common case, asked for many times a step
     everything = {f"argument {k}": a for k, a in enumerate(arrays)} | named
     places = {name: is_on_gpu(a) for name, a in everything.items() if a is not None}

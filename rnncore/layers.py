@@ -29,6 +29,9 @@ import numpy as np
 from rnncore.array import Array, array_module, check_float, check_shape, is_on_gpu, sum_rows
 from rnncore.params import Initialiser, glorot, normal, zeros
 
+# Up to so many rows OpenBLAS takes W x.T in less than half the time of x W.T; at 64 they are even.
+_FEW = 64
+
 
 class Linear:
     r"""Affine map of each row, :math:`y = x W^\top + b`.
@@ -53,6 +56,8 @@ class Linear:
         check_float("x", x, p["W"].dtype)
         check_shape("x", x, {"N": None, "in": self.input_size})
         xp = array_module(x, W=p["W"])
+        if xp is np and len(x) <= _FEW:
+            return np.add(np.matmul(p["W"], x.T).T, p["b"], out=out, order="C")
         y = xp.matmul(x, p["W"].T, out=out)
         y += p["b"]
         return y

@@ -91,7 +91,7 @@ def softmax_cross_entropy(
 
 
 def log_softmax(logits: Array, inplace: bool = False) -> Array:
-    r"""Return :math:`z_{nv} - \log \sum_u e^{z_{nu}}` for each row of logits (N, V): a new array, or the logits' own."""
+    r"""Return :math:`z_{nv} - \log \sum_u e^{z_{nu}}` for each row of logits (N, V), as a new array or in place."""
     xp = array_module(logits)
     check_float("logits", logits)
     check_shape("logits", logits, {"N": None, "V": None})

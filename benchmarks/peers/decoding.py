@@ -12,6 +12,7 @@ import numpy as np
 
 from benchmarks.peers.captioner import ours as training_step
 from benchmarks.peers.corpus import Corpus, batches, find_corpus, trainer
+from benchmarks.tables import WHOLE_BEAMS
 from benchmarks.turns import Competitor, take_turns
 from captioning.decode import beam_search
 from captioning.train import Trainer
@@ -89,10 +90,15 @@ def _torch(taught: Trainer, features: Any, beam: int) -> dict[str, Competitor]:
     from benchmarks.peers.torch_decoding import TorchDecoder
     from benchmarks.peers.torch_rnn import tuned
 
-    decoder = TorchDecoder(TorchCaptioner(taught, packed=False), taught.vocabulary, beam, LONGEST)
-    given, end = torch.from_numpy(np.ascontiguousarray(features.vectors)), taught.vocabulary.end
+    model, vocabulary = TorchCaptioner(taught, packed=False), taught.vocabulary
+    given = torch.from_numpy(np.ascontiguousarray(features.vectors))
 
-    def theirs() -> list[tuple[int, ...]]:
-        return [tuple(word for word in caption if word != end) for caption in decoder(given).tolist()]
+    def competitor(whole_beams: bool) -> Competitor:
+        decoder = TorchDecoder(model, vocabulary, beam, LONGEST, whole_beams)
 
-    return {"torch": tuned(theirs)}
+        def search() -> list[tuple[int, ...]]:
+            return [tuple(word for word in caption if word != vocabulary.end) for caption in decoder(given).tolist()]
+
+        return tuned(search)
+
+    return {"torch": competitor(False)} | ({WHOLE_BEAMS: competitor(True)} if beam > 1 else {})

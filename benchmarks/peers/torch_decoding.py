@@ -1,4 +1,4 @@
-"""Greedy and beam search in PyTorch, written for speed: batched, stateful, finished pictures left out."""
+"""Greedy and beam search in PyTorch, written for speed: batched, stateful, and only what still grows is run."""
 
 from __future__ import annotations
 
@@ -13,40 +13,57 @@ State = tuple[torch.Tensor, ...]
 
 
 class TorchDecoder:
-    """Captions from features (n, F): `beam` hypotheses a picture, `longest` words at most; a beam of 1 is greedy."""
+    """Captions from features (n, F): `beam` hypotheses a picture, `longest` words at most; a beam of 1 is greedy.
 
-    def __init__(self, model: TorchCaptioner, vocabulary: Vocabulary, beam: int, longest: int) -> None:
+    whole_beams : run the finished hypotheses of a picture on until all are finished, as simpler loops do.
+    """
+
+    def __init__(
+        self, model: TorchCaptioner, vocabulary: Vocabulary, beam: int, longest: int, whole_beams: bool = False
+    ) -> None:
         self.model, self.vocabulary, self.beam, self.longest = model.eval(), vocabulary, beam, longest
-        self.never = torch.tensor(sorted(vocabulary.never_emitted))
+        self.never, self.whole_beams = torch.tensor(sorted(vocabulary.never_emitted)), whole_beams
 
     @torch.inference_mode()
     def __call__(self, features: torch.Tensor) -> torch.Tensor:
         """Return the words of each picture's best caption, (n, longest), filled up with the end marker."""
         n, K, end = len(features), self.beam, self.vocabulary.end
-        picture = torch.relu(self.model.picture(features)).repeat_interleave(K, 0)
-        words = torch.full((n, K, self.longest), end)
-        score = torch.full((n, K), -torch.inf)
+        words, score = torch.full((n, K, self.longest), end), torch.full((n, K), -torch.inf)
         score[:, 0] = 0
-        active, last = torch.arange(n), torch.full((n * K,), self.vocabulary.start)
-        state: State | None = None
+        active, going = torch.arange(n), score == 0  # one may multiply
+        run = torch.ones_like(going) if self.whole_beams else going
+        picture = torch.relu(self.model.picture(features))[run.nonzero()[:, 0]]
+        last, state = torch.full((len(picture),), self.vocabulary.start), None
         for length in range(self.longest):
             log_p, state = self._step(picture, last, state)
             if length == 0:
                 log_p[:, end] = -torch.inf  # a caption has words
-            total = self._continued(log_p.view(len(active), K, -1), score[active], last.view(-1, K) == end)
-            best, choice = total.flatten(1).topk(K)
-            parent, word = choice // total.shape[2], choice % total.shape[2]
-            row = torch.arange(len(active))[:, None]
+            gain, word = self._ways(log_p, run, going)
+            best, choice = (score[active][:, :, None] + gain).flatten(1).topk(K)
+            parent, word = choice // K, word.flatten(1).gather(1, choice)
             history = words[active[:, None], parent]
             history[:, :, length] = word
             words[active], score[active] = history, best
-            going = ~(word == end).all(1)
-            if not bool(going.any()):
+            going = (word != end) & (best > -torch.inf)
+            more = going.any(1)
+            if not bool(more.any()):
                 break
-            source = (row * K + parent)[going].flatten()
-            active, last, picture = active[going], word[going].flatten(), picture[source]
-            state = tuple(s[:, source] for s in state)
+            row = run.flatten().cumsum(0).view_as(run) - 1
+            run = more[:, None].expand_as(going) if self.whole_beams else going
+            source = row.gather(1, parent)[run]
+            last, picture, state = word[run], picture[source], tuple(s[:, source] for s in state)
+            active, run, going = active[more], run[more], going[more]
         return words[torch.arange(n), score.argmax(1)]
+
+    def _ways(self, log_p: torch.Tensor, run: torch.Tensor, going: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return what the best words after every hypothesis add to its score, and the words; a finished one stays."""
+        shape, end = (*run.shape, self.beam), self.vocabulary.end
+        gain, word = torch.full(shape, -torch.inf), torch.full(shape, end)
+        gain[run], word[run] = log_p.topk(self.beam)
+        gain[~going] = -torch.inf
+        gain[..., 0][~going] = 0
+        word[~going] = end
+        return gain, word
 
     def _step(self, picture: torch.Tensor, words: torch.Tensor, state: State | None) -> tuple[torch.Tensor, State]:
         model = self.model
@@ -56,10 +73,3 @@ class TorchDecoder:
         log_p = torch.log_softmax(model.words(dense), -1)
         log_p[:, self.never] = -torch.inf
         return log_p, after if isinstance(after, tuple) else (after,)
-
-    def _continued(self, log_p: torch.Tensor, score: torch.Tensor, finished: torch.Tensor) -> torch.Tensor:
-        """Return the score of every word after every hypothesis; a finished one stays as it is, once."""
-        if self.beam > 1:
-            log_p[finished] = -torch.inf
-            log_p[..., self.vocabulary.end][finished] = 0
-        return score[:, :, None] + log_p

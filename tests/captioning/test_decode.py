@@ -1,6 +1,7 @@
 """Greedy decoding and beam search, held to plain searches that run the whole prefix again for every word."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -189,6 +190,22 @@ def test_pictures_that_are_done_leave_the_batch(monkeypatch: pytest.MonkeyPatch)
     found = beam_search(model, pictures, vocabulary, Decoding(1, 7, 0.0))
     lengths = [min(len(best[0].words) + 1, 7) for best in found]
     assert steps == [sum(n > t for n in lengths) for t in range(max(lengths))]
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_only_hypotheses_that_grow_are_run(groups: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A caption of as many words as a search may have at most has not ended: it would be run again."""
+    model, vocabulary, pictures = small("a b c d e f")
+    steps = counted_steps(model, monkeypatch)
+    decoding = Decoding(4, 7, 0.0, groups=groups)
+    expected = []
+    for longest in range(1, decoding.max_length + 1):
+        before = beam_search(model, pictures, vocabulary, replace(decoding, max_length=longest))
+        expected.append(sum(len(h.words) == longest for best in before for h in best))
+    steps.clear()
+    beam_search(model, pictures, vocabulary, decoding)
+    assert steps == [len(pictures) * groups, *(n for n in expected[:-1] if n)]
+    assert len(set(steps)) > 3
 
 
 @pytest.mark.parametrize("power", [0.0, 1.0])

@@ -213,7 +213,9 @@ def test_steps_give_what_the_equations_give(cell: str) -> None:
     state = model.start(split.features[:3])
     first, state = model.step(state, np.full(3, vocabulary.start))
     words = np.array([4, 5, 6])
+    going_on, _ = model.step(state, words)
     second, _ = model.step(state.select(np.array([2, 0, 0])), words)
+    np.testing.assert_array_equal(model.step(state, words)[0], going_on)  # a state may be gone on from again
     for row, picture in enumerate((2, 0, 0)):
         prefix = [vocabulary.start, int(words[row])]
         expected = naive_log_p(model, cell, pictures[picture], prefix)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rnncore.layers import Dropout, Embedding, Linear, check_ids, relu, relu_backward
+from rnncore.layers import _FEW, Dropout, Embedding, Linear, check_ids, relu, relu_backward
 from rnncore.params import Params
 from tests.rnncore.differences import assert_gradient
 
@@ -37,6 +37,19 @@ def test_linear_is_its_equation(n: int, before: int, after: int) -> None:
     np.testing.assert_allclose(dx, np.einsum("no,oi->ni", dy, p["W"]), atol=1e-13)
     np.testing.assert_allclose(grads["W"], np.einsum("no,ni->oi", dy, x), atol=1e-13)
     np.testing.assert_allclose(grads["b"], dy.sum(0), atol=1e-13)
+
+
+@pytest.mark.parametrize("n", [1, _FEW, _FEW + 1])
+def test_few_rows_and_many_give_the_same(n: int) -> None:
+    layer = Linear(7, 5)
+    p, _ = made(layer, np.float32)
+    x = np.random.default_rng(n).normal(size=(n, 7)).astype(np.float32)
+    y, out = layer.forward(p, x), np.full((n, 5), np.nan, np.float32)
+    assert y.flags.c_contiguous
+    assert y.dtype == np.float32
+    np.testing.assert_allclose(y, np.einsum("ni,oi->no", x, p["W"]) + p["b"], atol=1e-6)
+    np.testing.assert_array_equal(layer.forward(p, x, out), y)
+    np.testing.assert_array_equal(out, y)
 
 
 def linear_problem() -> tuple[Any, ...]:

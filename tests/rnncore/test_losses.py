@@ -124,6 +124,18 @@ def test_log_softmax_is_its_definition() -> None:
     np.testing.assert_allclose(log_softmax(z), np.log(np.exp(z) / np.exp(z).sum(1, keepdims=True)), atol=1e-13)
 
 
+@pytest.mark.parametrize("block", [1, 12, 1 << 17])
+def test_log_softmax_in_place_and_in_blocks(block: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(losses, "BLOCK", block)
+    z, _, _ = problem(5, 6)
+    expected, kept = np.log(np.exp(z) / np.exp(z).sum(1, keepdims=True)), z.copy()
+    np.testing.assert_allclose(log_softmax(z), expected, atol=1e-13)
+    np.testing.assert_array_equal(z, kept)
+    assert log_softmax(z, inplace=True) is z
+    np.testing.assert_allclose(z, expected, atol=1e-13)
+    assert log_softmax(z[:0]).shape == (0, 6)
+
+
 def test_the_loss_is_a_number_of_python() -> None:
     for dtype in (np.float32, np.float64):
         z, targets, weights = problem(4, 5)
