@@ -149,7 +149,7 @@ class Captioner:
 
     def loss(self, batch: Batch) -> float:
         """Return the mean loss in nats a word, without dropout and without gradients."""
-        logits = self._forward(batch, train=False).logits
+        logits = self._forward(batch, train=False, keep=False).logits
         return float(softmax_cross_entropy(logits, batch.targets, inplace=True).loss)
 
     def logits(self, batch: Batch) -> Array:
@@ -178,7 +178,7 @@ class Captioner:
             return 0.0, None
         return grid.unevenness(trace)
 
-    def _forward(self, batch: Batch, train: bool) -> _Activations:
+    def _forward(self, batch: Batch, train: bool, keep: bool = True) -> _Activations:
         p, entry, head, take, packing = self._p, self.parts.entry, self.parts.head, self._memory.take, batch.packing
         vectors, _ = self.dropout["picture"].forward(batch.vectors, train)
         picture = entry.project(p["picture"], vectors)
@@ -191,7 +191,7 @@ class Captioner:
         first = entry.first(picture)
         if first is not None:
             x, run = self.xp.concatenate([packing.sort(first), x]), Packing(packing.lengths + 1)
-        h = self.network.forward(x, run, entry.states(picture), memory, train)[run.rows - packing.rows :]
+        h = self.network.forward(x, run, entry.states(picture), memory, train, keep)[run.rows - packing.rows :]
 
         merged = entry.merge(picture, h, packing, out=take("merged", packing.rows, entry.merged))
         dense = head.before(p, merged, out=take("dense", packing.rows, head.words.input_size))

@@ -58,9 +58,12 @@ class Network:
         self._memory: Memory = {}
 
     def forward(
-        self, x: Array, packing: Packing, states: Sequence[States] | None, memory: Memory, train: bool
+        self, x: Array, packing: Packing, states: Sequence[States] | None, memory: Memory, train: bool, keep: bool
     ) -> Array:
-        """Return the last layer's output (N, H) of the rows x (N, D); each layer begins with its `states`."""
+        """Return the last layer's output (N, H) of the rows x (N, D); each layer begins with its `states`.
+
+        keep : whether the traces keep every step, for `backward` and to be looked at.
+        """
         draw = self._draw() if train else None
         self._masks, self._memory = [], memory
         for k, cell in enumerate(self.cells):
@@ -68,7 +71,7 @@ class Network:
             noise = self.noise.seeded(draw.of_pass(2, k)) if self.noise and draw else None
             initial = None if states is None else states[k]
             p = {**self.params[k], **memory} if k == 0 else self.params[k]
-            trace = sequence.forward(cell, p, x, initial, packing, self.traces[k], noise)
+            trace = sequence.forward(cell, p, x, initial, packing, self.traces[k], noise, keep)
             self.traces[k], x = trace, trace.output
         return x
 

@@ -28,7 +28,8 @@ import numpy as np
 from rnncore.array import Array, array_module, check_float, check_shape, is_on_gpu, to_host
 from rnncore.params import Params
 
-#: Numbers in a block: parameters, gradient, two moments and a scratch of float32 are 640 KB.
+#: Numbers in a block: parameters, gradient, two moments and a scratch of float32 are 640 KB. One thread works through
+#: them: beside OpenBLAS, whose own thread spins on for a while after every product, a second one has no core to itself.
 BLOCK = 1 << 15
 #: Every so many steps moments that have all but vanished are set to zero (see Optimiser._flush).
 FLUSH_EVERY = 64

@@ -24,7 +24,7 @@ def gates_used(model: Captioner, split: Split) -> list[dict[str, dict[str, float
 
     They are those of one batch of the validation loss, without dropout: 250 captions of Flickr8k, 2,900 words.
     """
-    model.loss(next(split.batches(EVALUATED_TOGETHER)))
+    model.logits(next(split.batches(EVALUATED_TOGETHER)))
     network, found = model.network, []
     for trace, weights in zip(network.traces, network.params, strict=True):
         assert trace is not None  # the pass above has left it
