@@ -45,8 +45,9 @@ class Trace:
     Memory, with N packed rows, B sequences, G gates and P pre-activations: every slot of K rows lies as one slab
     (K, w_t) a step, slab after slab in one buffer; the states have one slab more, the initial one. The first b_t of
     the w_t columns are the running sequences. The others, of which there are some where a product of w_t columns is
-    faster than one of b_t, hold nothing that anybody reads: numbers of sequences that have ended, or of none. Nothing
-    is allocated in the loop over time, and a Trace that is passed back in keeps its buffers, growing them when needed.
+    faster than one of b_t, or where one loop on a GPU serves all lengths, hold nothing that anybody reads: numbers of
+    sequences that have ended, or of none. Nothing is allocated in the loop over time, and a Trace that is passed back
+    in keeps its buffers, growing them when needed.
 
     A Trace that is not kept, for a pass that nobody goes back through, has two slabs of each kind in place of T, which
     take turns: all work stays in the processor's cache. It has the outputs and the last states, and no gates.
@@ -93,20 +94,24 @@ class Trace:
         self._has_gradients = False
         if self.kept == keep and (self.packing is packing or self.packing == packing):
             return
+        before = (self.widths, self.initial_width, self.kept) if self.now else None
         self.packing, self.kept = packing, keep
         wider = self.xp is np and getattr(self.cell, "columnwise", False) and not hasattr(self.cell, "forward_loop")
         self.widths = tuple(fast_width(b) for b in packing.batch_sizes) if wider else packing.batch_sizes
-        if (pads := getattr(self.cell, "pads", None)) is not None and pads(packing):
+        padded = hasattr(self.cell, "pads") and self.cell.pads(packing)
+        if padded:
             self.widths = (packing.batch,) * len(packing.batch_sizes)
         self.initial_width = B = fast_width(packing.batch) if wider else packing.batch
         cell, steps = self.cell, self.widths
+        self._last = [self._memory.take(f"last {name}", packing.batch, self.sizes[name]) for name in cell.state]
+        self.state_rows = self._memory.take("state rows", packing.batch + packing.rows, self.sizes[cell.state[0]])
+        if padded and before == (self.widths, B, keep):
+            return  # the views are those of before, and a loop of the cell's own takes no runs
         blocks, dblocks = ([self.sizes[name] for name in names] for names in (cell.gates, cell.preactivations))
         self._heights = A, P = sum(blocks), sum(dblocks)
         self._a = self.slabs("a", A)
         self._states = [self.slabs(f"state {name}", self.sizes[name], (B, *steps)) for name in cell.state]
         self._saved = [self.slabs(f"saved {name}", self.sizes[name]) for name in cell.saved]
-        self._last = [self._memory.take(f"last {name}", packing.batch, self.sizes[name]) for name in cell.state]
-        self.state_rows = self._memory.take("state rows", packing.batch + packing.rows, self.sizes[cell.state[0]])
         scratch = self._memory.take("scratch", A * B)
         self.now, self.runs = [], []
         runs = runs_of(packing.batch_sizes, RUN // A if keep else 1)
