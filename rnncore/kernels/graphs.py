@@ -10,7 +10,7 @@ from typing import Any
 from rnncore.array import Array, Workspace
 
 #: Graphs kept for one cell: sizes beyond that push out the one used longest ago.
-LIMIT = 64
+LIMIT = 128
 
 
 class Graphs:
