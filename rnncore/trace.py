@@ -17,26 +17,11 @@ from rnncore.array import Array, Workspace
 from rnncore.packing import Packing
 from rnncore.views import RUN, Run, fast_width, runs_of, split
 from rnncore.views import Now as Now
+from rnncore.views import sizes_of as sizes_of
 
 if TYPE_CHECKING:
     from rnncore.cells.base import Cell
     from rnncore.regularise import Noise
-
-
-def sizes_of(cell: Cell, hidden: int) -> dict[str, int]:
-    """Return the rows of every gate, pre-activation, state and saved value by name.
-
-    That is H, but for the names in what `cell.sizes(H)` returns, where a cell has such a method.
-
-    Examples
-    --------
-    >>> from rnncore.cells import GRU
-    >>> sizes_of(GRU(), 5)
-    {'reset': 5, 'update': 5, 'candidate': 5, 'recall': 5, 'h': 5}
-    """
-    names = (*cell.gates, *cell.preactivations, *cell.state, *cell.saved)
-    own = getattr(cell, "sizes", None)
-    return dict.fromkeys(names, hidden) | (own(hidden) if own else {})
 
 
 class Trace:

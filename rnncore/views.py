@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from itertools import accumulate, groupby
 from types import ModuleType
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from rnncore.array import Array
+
+if TYPE_CHECKING:
+    from rnncore.cells.base import Cell
 
 #: Numbers of a pre-activation in a run of steps: it, its gradient and the scratch stay in the second cache together.
 RUN = 1 << 15
@@ -112,3 +115,19 @@ def split(a: Array, sizes: list[int]) -> tuple[Array, ...]:
     """Return row blocks of `a` as views."""
     ends = list(accumulate(sizes))
     return tuple(a[end - size : end] for size, end in zip(sizes, ends, strict=True))
+
+
+def sizes_of(cell: Cell, hidden: int) -> dict[str, int]:
+    """Return the rows of every gate, pre-activation, state and saved value by name.
+
+    That is H, but for the names in what `cell.sizes(H)` returns, where a cell has such a method.
+
+    Examples
+    --------
+    >>> from rnncore.cells import GRU
+    >>> sizes_of(GRU(), 5)
+    {'reset': 5, 'update': 5, 'candidate': 5, 'recall': 5, 'h': 5}
+    """
+    names = (*cell.gates, *cell.preactivations, *cell.state, *cell.saved)
+    own = getattr(cell, "sizes", None)
+    return dict.fromkeys(names, hidden) | (own(hidden) if own else {})
