@@ -8,11 +8,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rnncore import sequence
-from rnncore.cells import Now, Weights
 from rnncore.packing import Packing
 from rnncore.regularise import Regulariser
 from rnncore.sequence import Stepper, backward, forward
-from rnncore.trace import Trace, fast_width
+from rnncore.trace import Trace
 from tests.rnncore import reference
 from tests.rnncore.problems import ALL, SIZES, Problem, problem, problems
 
@@ -290,42 +289,3 @@ def test_no_step_at_all(name: str) -> None:
         for one, other in zip(states, same, strict=True):
             np.testing.assert_array_equal(one, other)
     assert not any(g.any() for g in got.params.values())
-
-
-class Products:
-    """Counts the multiplications and additions of every product of two matrices, from the shapes it sees."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.count, self._matmul = 0, np.matmul
-        monkeypatch.setattr(np, "matmul", self)
-
-    def __call__(self, a: Any, b: Any, **out: Any) -> Any:
-        self.count += a.size * b.size // b.shape[-2] if b.ndim > 1 else 0  # b may be a stack of matrices
-        return self._matmul(a, b, **out)
-
-
-@pytest.mark.parametrize("B", [6, sequence._SMALL_BATCH + 2])
-@pytest.mark.parametrize("name", ALL)
-def test_no_product_is_spent_on_padding(name: str, B: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The count is that of the equations for sum(lengths) rows, whatever T and B are; inside the loop for the few
-    columns more to which the engine rounds b_t up."""
-    T, D, H = 9, 3, 4
-    case = problem(name, T, B, D, H, tuple(k % 5 for k in range(B)))
-    rows, products = sum(case.lengths or ()), Products(monkeypatch)
-    running: list[int] = []
-    step = type(case.cell).step
-
-    def counted(self: Any, p: Weights, now: Now) -> None:
-        running.append(now.a.shape[1])
-        step(self, p, now)
-
-    monkeypatch.setattr(type(case.cell), "step", counted)
-    trace = forward(case.cell, case.p, case.x, case.initial, case.lengths)
-    outside = case.p["W"].size
-    inside = sum(value.size for value in case.p.values() if value.ndim == 2) - outside
-    columns = sum(fast_width(b) for b in trace.packing.batch_sizes)
-    assert products.count == rows * outside + columns * inside  # W x, U h, and whatever else a cell multiplies
-    products.count = 0
-    backward(case.cell, case.p, trace, case.dh, case.dlast)
-    assert products.count == rows * (2 * outside + inside) + columns * inside  # dW, dx, dU, dh
-    assert sum(running) == columns < T * B / 2

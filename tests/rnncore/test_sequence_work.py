@@ -1,0 +1,145 @@
+"""How much the engine does: products, copies, last states; and a cell that brings a loop of its own."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncore import sequence
+from rnncore.cells import LSTM, RNN, Now, Weights
+from rnncore.params import Params
+from rnncore.sequence import backward, forward
+from rnncore.trace import Trace, fast_width
+from tests.rnncore.problems import ALL, problem
+
+
+class Products:
+    """Counts the multiplications and additions of every product of two matrices, from the shapes it sees."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.count, self._matmul = 0, np.matmul
+        monkeypatch.setattr(np, "matmul", self)
+
+    def __call__(self, a: Any, b: Any, **out: Any) -> Any:
+        self.count += a.size * b.size // b.shape[-2] if b.ndim > 1 else 0  # b may be a stack of matrices
+        return self._matmul(a, b, **out)
+
+
+@pytest.mark.parametrize("B", [6, sequence._SMALL_BATCH + 2])
+@pytest.mark.parametrize("name", ALL)
+def test_no_product_is_spent_on_padding(name: str, B: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The count is that of the equations for sum(lengths) rows, whatever T and B are; inside the loop for the few
+    columns more to which the engine rounds b_t up."""
+    T, D, H = 9, 3, 4
+    case = problem(name, T, B, D, H, tuple(k % 5 for k in range(B)))
+    rows, products = sum(case.lengths or ()), Products(monkeypatch)
+    running: list[int] = []
+    step = type(case.cell).step
+
+    def counted(self: Any, p: Weights, now: Now) -> None:
+        running.append(now.a.shape[1])
+        step(self, p, now)
+
+    monkeypatch.setattr(type(case.cell), "step", counted)
+    trace = forward(case.cell, case.p, case.x, case.initial, case.lengths)
+    outside = case.p["W"].size
+    inside = sum(value.size for value in case.p.values() if value.ndim == 2) - outside
+    columns = sum(fast_width(b) for b in trace.packing.batch_sizes)
+    assert products.count == rows * outside + columns * inside  # W x, U h, and whatever else a cell multiplies
+    products.count = 0
+    backward(case.cell, case.p, trace, case.dh, case.dlast)
+    assert products.count == rows * (2 * outside + inside) + columns * inside  # dW, dx, dU, dh
+    assert sum(running) == columns < T * B / 2
+
+
+@pytest.mark.parametrize(("B", "expected"), [(4, [(9, 80)] * 5), (5, [(10, 9, 5)] * 10)], ids=str)
+def test_inputs_of_a_small_batch_are_multiplied_for_several_runs_at_once(
+    B: int, expected: list[tuple[int, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ten steps are a run here, and a product has up to 100 columns: two runs of four sequences."""
+    monkeypatch.setattr("rnncore.trace.RUN", 9 * B * 10)
+    monkeypatch.setattr(sequence, "_COLUMNS", 100)
+    monkeypatch.setattr(sequence, "_SMALL_BATCH", 4)
+    case, shapes, matmul = problem("GRU", 100, B, 2, 3), [], np.matmul
+
+    def noted(a: Any, b: Any, out: Any = None) -> Any:
+        shapes.extend([out.shape] if a is case.p["W"] else [])
+        return matmul(a, b, out=out)
+
+    monkeypatch.setattr(np, "matmul", noted)
+    forward(case.cell, case.p, case.x)
+    assert shapes == expected
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_last_states_are_kept_as_sequences_end_where_steps_are_not(keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    case, ends, end = problem("LSTM", 6, 5, 2, 3, (6, 2, 0, 6, 4)), [], Trace.end
+
+    def noted(self: Trace, t: int, before: int, still: int) -> None:
+        ends.append((t, before, still))
+        end(self, t, before, still)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Trace, "end", noted)
+        trace = forward(case.cell, case.p, case.x, case.initial, case.lengths, keep=keep)
+    assert ends == ([] if keep else [(-1, 5, 4), (1, 4, 3), (3, 3, 2), (5, 2, 0)])
+    for last, want in zip(trace.last, case.run()[0].last, strict=True):
+        np.testing.assert_allclose(last, want, atol=1e-14)
+
+
+@pytest.mark.parametrize("fewer", [0, 1])
+def test_from_many_steps_on_steps_backward_see_every_matrix_but_W_by_columns(fewer: int) -> None:
+    seen: list[Weights] = []
+
+    class Noting(LSTM):
+        def step_backward(self, p: Weights, now: Now, dstate: tuple[Any, ...]) -> None:
+            seen.append(p)
+            super().step_backward(p, now, dstate)
+
+    case, cell = problem("LSTM", sequence._MANY_STEPS - fewer, 2, 3, 2), Noting()
+    backward(cell, case.p, forward(cell, case.p, case.x))
+    assert seen[0]["U"].flags.f_contiguous == (not fewer)
+    assert all(seen[0][name] is case.p[name] for name in ("W", "b"))
+    np.testing.assert_array_equal(seen[0]["U"], case.p["U"])
+
+
+@pytest.mark.parametrize("size", [127, 128])
+def test_large_gradients_from_outside_are_laid_out_small_ones_taken_as_they_lie(size: int) -> None:
+    x, rows = np.zeros((1, size, 1)), np.random.default_rng(0).normal(size=(size, size))
+    trace = forward(RNN(), Params(RNN().shapes(1, size), np.float64), x)
+    found = sequence._upstream(trace, rows, trace.runs[0])
+    np.testing.assert_array_equal(found[0], rows.T)
+    assert np.shares_memory(found, rows) == (size < 128)
+
+
+class WithLoops(LSTM):
+    """An LSTM that owns time itself, as a kernel for the whole loop does."""
+
+    def forward_loop(self, p: Weights, trace: Trace) -> None:
+        for now, here in zip(trace.now, self.rows(trace), strict=True):
+            now.a[...] = p["W"] @ trace.x[here].T + p["b"][:, None]
+            self.step(p, now)
+            trace.state_rows[trace.packing.batch :][here] = now.next[0].T
+
+    def backward_loop(self, p: Weights, trace: Trace, dh: Any, dlast: tuple[Any, ...], reaching: Any) -> None:
+        for now, here in zip(reversed(trace.now), reversed(self.rows(trace)), strict=True):
+            running = tuple(d[:, : here.stop - here.start] for d in dlast)
+            running[0][...] += dh[here].T
+            self.step_backward(p, now, running)
+            trace.da[:, here] = now.da
+
+    def rows(self, trace: Trace) -> list[slice]:
+        ends = trace.packing.offsets
+        return [slice(ends[t], ends[t + 1]) for t in range(len(trace.now))]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_cell_with_a_loop_of_its_own(keep: bool) -> None:
+    case, cell = problem("LSTM", 5, 4, 3, 2, (5, 2, 0, 4)), WithLoops()
+    trace = forward(cell, case.p, case.x, case.initial, case.lengths, keep=keep)
+    got, (plain, want) = backward(cell, case.p, trace, case.dh, case.dlast), case.run()
+    assert trace.kept
+    pairs = [(trace.output, plain.output), (got.x, want.x), *zip(got.initial, want.initial, strict=True)]
+    pairs += [*zip(trace.last, plain.last, strict=True), *((got.params[k], v) for k, v in want.params.items())]
+    for mine, other in pairs:
+        np.testing.assert_allclose(mine, other, atol=1e-13)
