@@ -1,6 +1,6 @@
 """Draw the figures of docs/gates.md. They are committed, not built.
 
-python docs/figures/gates.py                        from docs/results/gates-*.json alone
+python docs/figures/gates.py                        from docs/results/gates-flickr8k-*.json alone
 python docs/figures/gates.py LSTM GRU DATA FEATURES  and the heat maps of a caption, from two trained captioners
 """
 
@@ -17,19 +17,25 @@ import numpy as np
 mpl.use("svg")
 import matplotlib.pyplot as plt
 
+from captioning.study.seeds import over_seeds
+
 HERE = Path(__file__).resolve().parent
 RESULTS = HERE.parent / "results"
 COLOURS = {"LSTM": "#0072B2", "GRU": "#D55E00", "GRU, init": "#009E73"}
 GATES = {"input": "#0072B2", "forget": "#D55E00", "output": "#009E73", "reset": "#0072B2", "update": "#D55E00"}
 CAPTION = "a brown dog is running in the snow"
+Models = dict[str, dict[str, Any]]
 
 
-def measured() -> dict[str, dict[str, Any]]:
-    """What `captioning study --json` found of each captioner."""
-    begins = json.loads((RESULTS / "gates-flickr8k-init.json").read_text("utf-8"))["models"]
-    merged = RESULTS / "gates-flickr8k.json"
-    found = json.loads(merged.read_text("utf-8"))["models"] if merged.is_file() else {}
-    return {**found, "GRU, init": begins["GRU"]}
+def measured() -> dict[str, Models]:
+    """What `captioning study --json` found of every seed of each captioner, by the captioner."""
+    found: dict[str, Models] = {}
+    for file in sorted(RESULTS.glob("gates-flickr8k-*.json")):
+        for name, model in json.loads(file.read_text("utf-8"))["models"].items():
+            recipe = model["recipe"]
+            captioner = recipe["model"]["cell"] + (", init" if recipe["model"]["picture"] == "init" else "")
+            found.setdefault(captioner, {})[f"{file.stem} {name}"] = model
+    return {name: found[name] for name in COLOURS if name in found}
 
 
 def save(figure: plt.Figure, name: str) -> None:
@@ -45,40 +51,51 @@ def tidy(axes: plt.Axes) -> None:
     axes.set_axisbelow(True)
 
 
-def prices(models: dict[str, dict[str, Any]]) -> None:
-    """What each intervention adds to the loss, and what it leaves of the picture's information."""
-    figure, row = plt.subplots(
-        1, len(models), figsize=(1.5 + 3.2 * len(models), 3.1), squeeze=False, layout="constrained"
-    )
-    for axes, (name, found) in zip(row[0], models.items(), strict=True):
-        trained = found["prices"]["as trained"]
-        asked = {
-            what: each for what, each in found["prices"].items() if what.endswith(("frozen", "removed", "silenced"))
-        }
-        at = np.arange(len(asked))[::-1]
-        more = [each["loss"] - trained["loss"] for each in asked.values()]
-        lost = [trained["picture"] - each["picture"] for each in asked.values()]
-        axes.barh(at + 0.19, more, 0.36, color=COLOURS[name], label="added to the loss")
-        axes.barh(at - 0.19, lost, 0.36, color="#b9bcc4", label="lost of the picture")
-        axes.set_yticks(at, list(asked))
-        axes.set(title=f"{name}: loss {trained['loss']:.2f}", xlabel="nats a word")
+def prices(captioners: dict[str, Models]) -> None:
+    """What each intervention adds to the loss, and what it leaves of the picture's information: mean and deviation."""
+    width = 1.5 + 3.2 * len(captioners)
+    figure, row = plt.subplots(1, len(captioners), figsize=(width, 3.3), squeeze=False, layout="constrained")
+    for axes, (name, models) in zip(row[0], captioners.items(), strict=True):
+        (group,) = over_seeds(models).values()
+        mean, deviation = (group[key]["prices"] for key in ("mean", "deviation"))
+        asked = [what for what in mean if what.endswith(("frozen", "removed", "silenced"))]
+        at, own = np.arange(len(asked))[::-1], mean["as trained"]["picture"]
+        more = [mean[what]["more"] for what in asked]
+        lost = [own - mean[what]["picture"] for what in asked]
+        look = {"height": 0.36, "error_kw": {"lw": 0.9}}
+        axes.barh(
+            at + 0.19,
+            more,
+            xerr=[deviation[w]["more"] for w in asked],
+            color=COLOURS[name],
+            label="added to the loss",
+            **look,
+        )
+        axes.barh(
+            at - 0.19,
+            lost,
+            xerr=[deviation[w]["picture"] for w in asked],
+            color="#b9bcc4",
+            label="lost of the picture",
+            **look,
+        )
+        axes.set_yticks(at, asked)
+        axes.set(title=f"{name}: loss {group['mean']['loss']:.2f}, {len(models)} seeds", xlabel="nats a word")
         tidy(axes)
     row[0, -1].legend(frameon=False, fontsize=8.5, loc="center left", bbox_to_anchor=(1, 0.5))
     save(figure, "gates-prices")
 
 
-def memory(models: dict[str, dict[str, Any]]) -> None:
-    """Half-lives of units; how far a gradient and a displacement reach."""
+def memory(captioners: dict[str, Models]) -> None:
+    """Half-lives of units; how far a gradient and a displacement reach. A line a seed."""
     figure, (lives, gradient, moved) = plt.subplots(1, 3, figsize=(11, 3), layout="constrained")
-    for name, found in models.items():
-        tau = np.sort(found["half_life"])
-        lives.semilogy(np.linspace(0, 1, len(tau)), np.maximum(tau, 1e-2), color=COLOURS[name], lw=2, label=name)
-        for axes, key in ((gradient, "gradient_by_lag"), (moved, "perturbation")):
-            curve = found[key]
-            axes.semilogy(curve["median"], color=COLOURS[name], lw=2)
-            axes.fill_between(
-                range(len(curve["low"])), curve["low"], curve["high"], color=COLOURS[name], alpha=0.15, lw=0
-            )
+    for name, models in captioners.items():
+        for k, found in enumerate(models.values()):
+            look = {"color": COLOURS[name], "lw": 1.5, "label": None if k else name}
+            tau = np.sort(found["half_life"])
+            lives.semilogy(np.linspace(0, 1, len(tau)), np.maximum(tau, 1e-2), **look)
+            gradient.semilogy(found["gradient_by_lag"]["median"], **look)
+            moved.semilogy(found["perturbation"]["median"], **look)
     lives.set(xlabel="share of units", ylabel="half-life, steps", title="memory by the gate alone")
     gradient.set(xlabel="steps back", title="gradient that is left")
     moved.set(xlabel="steps later", title="small change that is left")
@@ -88,14 +105,13 @@ def memory(models: dict[str, dict[str, Any]]) -> None:
     save(figure, "gates-memory")
 
 
-def saturation(models: dict[str, dict[str, Any]]) -> None:
-    """Each unit where its share of steps closed meets its share of steps open."""
-    figure, row = plt.subplots(
-        1, len(models), figsize=(0.6 + 3.4 * len(models), 3.6), squeeze=False, layout="constrained"
-    )
-    for axes, (name, found) in zip(row[0], models.items(), strict=True):
+def saturation(captioners: dict[str, Models]) -> None:
+    """Each unit of the first seed where its share of steps closed meets its share of steps open."""
+    width = 0.6 + 3.4 * len(captioners)
+    figure, row = plt.subplots(1, len(captioners), figsize=(width, 3.6), squeeze=False, layout="constrained")
+    for axes, (name, models) in zip(row[0], captioners.items(), strict=True):
         axes.plot([0, 1], [1, 0], color="#5F6570", lw=0.8, ls="--")
-        for gate, sides in found["saturation"].items():
+        for gate, sides in next(iter(models.values()))["saturation"].items():
             if gate != "candidate":
                 axes.scatter(sides["left"], sides["right"], s=9, color=GATES[gate], alpha=0.5, lw=0, label=gate)
         axes.set(title=name, xlabel="share of steps closed", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
