@@ -149,6 +149,18 @@ def test_first_values() -> None:
     assert not p["selector_bias"].any()
 
 
+@pytest.mark.parametrize(("block", "together"), [(2 * PLACES * SIZE, 2), (3 * PLACES * SIZE - 1, 2), (1, 1)])
+def test_a_block_has_as_many_sequences_as_fit_and_one_at_least(
+    block: int, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rnncore.cells.attention.BLOCK", block)
+    cell, p, _, _ = problem()
+    found = [(here, rows.tolist()) for here, rows in cell._blocks(p, 5)]
+    starts = range(0, 5, together)
+    assert found == [(slice(k, min(k + together, 5)), p["owner"][k : k + together].tolist()) for k in starts]
+    assert list(cell._blocks(p, 0)) == []
+
+
 def test_float32_stays_float32() -> None:
     cell, p, x, lengths = problem(np.float32)
     trace = sequence.forward(cell, p, x, lengths=lengths)
