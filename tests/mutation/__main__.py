@@ -24,6 +24,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")  # before NumPy: a fork and t
 
 import pytest
 
+from tests.mutation.coverage import file_of
 from tests.mutation.mutants import Mutant, find_mutants
 from tests.mutation.report import write_report
 from tests.mutation.run import Plugin, Runner, measured, read_records
@@ -82,8 +83,9 @@ class _Session:
         if not waiting:
             return
         files = [str(path) for path in sources.values()]
-        key = _key([Path(file) for file in files] + [Path(item.path) for item in items], items)
-        coverage = measured(items, files, self.given.folder / "coverage.json", key, _say)
+        paths = {file_of(item.nodeid): item.path for item in items}
+        keys = {test: _key(files, path) for test, path in paths.items()}
+        coverage = measured(items, files, self.given.folder / "coverage.json", keys, _say)
         if coverage.failed:
             raise SystemExit(f"these fail without any mutant, mend them first: {', '.join(coverage.failed)}")
         given = self.given
@@ -104,11 +106,11 @@ def _files(given: Sequence[str], pattern: str) -> list[str]:
     return [file.as_posix() for file in files]
 
 
-def _key(files: Sequence[Path], items: Sequence[pytest.Item]) -> str:
-    """What must be equal for an earlier measurement of lines to hold."""
-    digest = hashlib.sha256("\n".join(item.nodeid for item in items).encode())
-    for file in sorted(set(files)):
-        digest.update(file.read_bytes())
+def _key(files: Sequence[str], test: Path) -> str:
+    """What must be equal for an earlier measurement of which lines of `files` a file of tests runs to hold."""
+    digest = hashlib.sha256("\n".join(sorted(files)).encode())
+    for path in (*map(Path, sorted(files)), test):
+        digest.update(path.read_bytes())
     return digest.hexdigest()
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
@@ -16,25 +16,37 @@ import pytest
 
 @dataclass
 class Coverage:
-    """For every test, by its node id: processor seconds, and the lines that it ran of every file of interest."""
+    """For every test, by its node id: processor seconds, and the lines that it ran of every file of interest.
+
+    keys : for every file of tests, what it and the files of interest were when it was measured.
+    """
 
     seconds: dict[str, float] = field(default_factory=dict)
     lines: dict[str, dict[str, list[int]]] = field(default_factory=dict)
     failed: list[str] = field(default_factory=list)
+    keys: dict[str, str] = field(default_factory=dict)
 
     def meeting(self, file: str, first: int, last: int) -> set[str]:
         """Return the tests that run a line in [first, last] of a file."""
         here = range(first, last + 1)
         return {test for test, files in self.lines.items() if any(line in here for line in files.get(file, ()))}
 
-    def save(self, path: Path, key: str) -> None:
-        path.write_text(json.dumps({"key": key, **vars(self)}), encoding="utf-8")
+    def save(self, path: Path) -> None:
+        """Write it to a file."""
+        path.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     @classmethod
-    def load(cls, path: Path, key: str) -> Coverage | None:
-        """Return what was kept for the same sources and tests, if anything was."""
-        content = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-        return cls(**content) if content.pop("key", None) == key else None
+    def load(cls, path: Path, keys: Mapping[str, str]) -> Coverage:
+        """Return what was kept of those files of tests that have the same key; nothing if nothing was."""
+        kept = cls(**json.loads(path.read_text(encoding="utf-8"))) if path.is_file() else cls()
+        good = {test for test in kept.seconds if (file := file_of(test)) in keys and kept.keys[file] == keys[file]}
+        seconds, lines = ({test: of[test] for test in good} for of in (kept.seconds, kept.lines))
+        return cls(seconds, lines, [test for test in kept.failed if test in good], dict(keys))
+
+
+def file_of(test: str) -> str:
+    """Return the file of a test's node id."""
+    return test.partition("::")[0]
 
 
 def measure(items: Sequence[pytest.Item], files: Collection[str], found: Coverage) -> Iterator[int]:

@@ -11,7 +11,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate
 from pathlib import Path
@@ -194,28 +194,30 @@ class Plugin:
 
 
 def measured(
-    items: Sequence[pytest.Item], files: Sequence[str], kept: Path, key: str, say: Callable[[str], None]
+    items: Sequence[pytest.Item], files: Sequence[str], kept: Path, keys: Mapping[str, str], say: Callable[[str], None]
 ) -> Coverage:
-    """Return which lines each test runs, from `kept` if that is of the same sources and tests."""
-    if (known := Coverage.load(kept, key)) is not None:
+    """Return which lines each test runs; only files of tests whose key is not that of what was kept are run."""
+    known = Coverage.load(kept, keys)
+    waiting = [item for item in items if item.nodeid not in known.seconds]
+    if not waiting:
         return known
     pid = os.fork()  # so that the parent, from which the mutants come, has run no test
     if pid == 0:
-        _be_measured(items, files, kept, key, say)
-    if os.waitpid(pid, 0)[1] != 0 or (known := Coverage.load(kept, key)) is None:
+        _be_measured(waiting, files, known, kept, say)
+    if os.waitpid(pid, 0)[1] != 0:
         raise SystemExit("the tests could not be run without a mutant")
-    return known
+    return Coverage.load(kept, keys)
 
 
 def _be_measured(
-    items: Sequence[pytest.Item], files: Sequence[str], kept: Path, key: str, say: Callable[[str], None]
+    items: Sequence[pytest.Item], files: Sequence[str], found: Coverage, kept: Path, say: Callable[[str], None]
 ) -> NoReturn:
-    status, found = 1, Coverage()
+    status = 1
     try:
         for done in measure(items, files, found):
             if done % 100 == 0:
                 say(f"which lines tests run: {done} of {len(items)} tests")
-        found.save(kept, key)
+        found.save(kept)
         status = 0
     finally:
         os._exit(status)

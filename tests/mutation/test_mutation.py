@@ -177,6 +177,17 @@ def test_who_killed_comes_first_then_one_case_of_each_test_until_the_budget_is_s
     assert [item.nodeid for item in runner.chosen(mutant)] == expected
 
 
+def test_lines_are_measured_again_where_a_file_of_tests_has_changed(tmp_path: Path) -> None:
+    names = ("one.py::a", "one.py::b", "two.py::a", "gone.py::a")
+    kept = Coverage(dict.fromkeys(names, 1.0), {name: {"cell.py": [1]} for name in names}, ["two.py::a"])
+    kept.keys = {"one.py": "1", "two.py": "2", "gone.py": "3"}
+    kept.save(tmp_path / "coverage.json")
+    found = Coverage.load(tmp_path / "coverage.json", {"one.py": "1", "two.py": "changed", "new.py": "4"})
+    assert set(found.seconds) == found.meeting("cell.py", 1, 2) == {"one.py::a", "one.py::b"}
+    assert found.failed == []
+    assert Coverage.load(tmp_path / "none.json", {"one.py": "1"}) == Coverage(keys={"one.py": "1"})
+
+
 TESTS = """
 from rnncore.schedules import Cosine, Step
 
