@@ -100,6 +100,12 @@ def test_biases_start_at_zero_but_for_the_forget_gate(name: str) -> None:
     assert not p.get("b_U", np.zeros(1)).any()
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_says_that_its_columns_do_not_meet(name: str) -> None:
+    """So that products have as many columns as are fast; that it is true is held by `check_cell`."""
+    assert getattr(CELLS[name](), "columnwise", False) is True
+
+
 def test_layer_normalisation_starts_as_normalisation_alone() -> None:
     p = initialised(LayerNormLSTM(forget_bias=2.5))
     assert {name: set(p[name].tolist()) for name in ("alpha_W", "alpha_U", "alpha_c", "beta_c", "beta")} == {

@@ -193,6 +193,9 @@ def test_what_is_not_kept_cannot_be_asked_for() -> None:
     with pytest.raises(ValueError, match="with a seed keep must be True"):
         forward(case.cell, case.p, case.x, regulariser=Regulariser({"c": 0.5}, seed=1), keep=False)
     assert trace._memory.take("a", 1).base.size == 2 * 4 * 4 * 4  # two slabs, whatever T is
+    expectation = Regulariser({"c": 0.5})  # without a seed there are no masks to keep
+    kept, lost = (forward(case.cell, case.p, case.x, regulariser=expectation, keep=keep) for keep in (True, False))
+    close(lost.output, kept.output)
 
 
 @pytest.mark.parametrize("name", ALL)

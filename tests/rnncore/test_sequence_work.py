@@ -105,10 +105,11 @@ def test_from_many_steps_on_steps_backward_see_every_matrix_but_W_by_columns(few
 
 @pytest.mark.parametrize("size", [127, 128])
 def test_large_gradients_from_outside_are_laid_out_small_ones_taken_as_they_lie(size: int) -> None:
-    x, rows = np.zeros((1, size, 1)), np.random.default_rng(0).normal(size=(size, size))
+    x, rows = np.zeros((2, size, 1)), np.random.default_rng(0).normal(size=(2 * size, size))
     trace = forward(RNN(), Params(RNN().shapes(1, size), np.float64), x)
+    assert [run.steps for run in trace.runs] == [range(2)]
     found = sequence._upstream(trace, rows, trace.runs[0])
-    np.testing.assert_array_equal(found[0], rows.T)
+    np.testing.assert_array_equal(found, [rows[:size].T, rows[size:].T])
     assert np.shares_memory(found, rows) == (size < 128)
 
 
