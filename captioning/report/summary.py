@@ -53,9 +53,15 @@ def _metrics_sentence(result: Result) -> str:
 
 
 def conclusion(result: Result) -> str:
-    """Whether the best system is better than the second beyond chance, in one sentence; empty where nothing tells."""
+    """Whether the best system is better beyond chance than the best of another cell, in one sentence.
+
+    With one cell alone its second best takes that place; the sentence is empty where nothing tells.
+    """
     reached = {name: metrics[RANKED_BY] for name, metrics in main_metrics(result).items() if RANKED_BY in metrics}
-    first, second, *_ = [*sorted(reached, key=lambda name: -reached[name]), "", ""]
+    ranked = [*sorted(reached, key=lambda name: -reached[name]), "", ""]
+    first, behind = ranked[0], ranked[1:]
+    cells = {name: system["cell"] for name, system in systems(result).items()}
+    second = next((name for name in behind if name and cells[name] != cells[first]), behind[0])
     tests = [test for test in result.get("tests", ()) if test["metric"] == RANKED_BY]
     test = next((test for test in tests if {test["first"], test["second"]} == {first, second}), None)
     if test is None:

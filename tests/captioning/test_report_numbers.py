@@ -45,6 +45,16 @@ def test_what_the_tests_say_is_concluded(result: dict[str, Any]) -> None:
     assert conclusion(result) == ""
 
 
+def test_the_conclusion_sets_the_best_beside_the_best_of_another_cell() -> None:
+    result = comparison()
+    larger = one_system("GRU", 0.4)  # between the GRU, which is 0.5 ahead, and the LSTM
+    result["systems"] = {"GRU (572 units)": larger, **result["systems"]}
+    assert conclusion(result).startswith("The GRU is 0.5 CIDEr-D ahead of the LSTM")
+    del result["systems"]["LSTM"]
+    result["tests"].append({**paired_test(0.1, 0.9), "first": "GRU", "second": "GRU (572 units)"})
+    assert conclusion(result).startswith("The GRU is 0.1 CIDEr-D ahead of the GRU (572 units)")
+
+
 def test_tests_costs_and_deviations_stand_in_the_tables(result: dict[str, Any]) -> None:
     result["seeds"], result["jobs"] = [0, 1, 2], 2
     result["tests"] = [paired_test(-0.5, 0.0123, 0.04)]
