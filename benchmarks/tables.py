@@ -43,7 +43,8 @@ NOTES = {
     "beside its calls alone: as many time steps of one sequence of one unit. Element work comes on top of these.",
     "memory": "Peak resident memory above what was resident before, MB, each library in a process of its own. Over "
     "1000 steps of the small shape: how far the process grew after the first 100.",
-    "captioner": "Recipe `paper`, everything included: dropout, vocabulary softmax, clipping, Adam.",
+    "captioner": "Recipe `paper`, everything included: dropout, vocabulary softmax, clipping, Adam. Of its parts, "
+    "words is the layer that gives the vocabulary's logits.",
     "captioner-default": "512 units, an embedding that is trained, dropout before the vocabulary as well.",
     "keras": "Every prefix a padded sample of its own, targets one-hot, on TensorFlow; equal captions a batch.",
     "decoding": "ms a picture; both search alike and mostly say the same. Whole beams: PyTorch running the finished "
@@ -89,7 +90,8 @@ def markdown(records: Iterable[Mapping[str, Any]]) -> str:
             continue
         other = held.get(part) if part in free else None
         table = memory_table(record["rows"]) if part == "memory" else time_table(record["rows"], other)
-        sections.append(f"### {head}\n\n{NOTES[part]}\n\n{table}\n\n{source(record)}\n")
+        shares = f"\n\n{parts_table(record['rows'])}" if any("parts" in row for row in record["rows"]) else ""
+        sections.append(f"### {head}\n\n{NOTES[part]}\n\n{table}{shares}\n\n{source(record)}\n")
     return "\n".join(sections)
 
 
@@ -164,6 +166,13 @@ def memory_table(rows: Sequence[Row]) -> str:
         lines.append([*cells, " / ".join(grown)])
     heads = ["(T, B, D, H)", "cell", "steps", "ours, MB", "PyTorch, MB", "ratio", "growth, ours / PyTorch"]
     return table(heads, lines)
+
+
+def parts_table(rows: Sequence[Row]) -> str:
+    """Return what our own step consists of, in per cent of its time, the largest part of the first row first."""
+    parts = list(rows[0]["parts"])
+    lines = [[what(row), row["cell"], *(f"{100 * row['parts'].get(part, 0):.0f} %" for part in parts)] for row in rows]
+    return table(["of our step", "cell", *parts], lines)
 
 
 def what(row: Row) -> str:

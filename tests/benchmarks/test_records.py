@@ -96,6 +96,24 @@ def test_torch_as_installed_and_its_single_cell_are_shown_but_are_no_peer() -> N
     assert "| torch cell, ms | torch untuned, ms |" in tables.time_table([row])
 
 
+def test_whole_beams_are_shown_but_are_no_peer() -> None:
+    row = made.training_row(9e-3, torch=8e-3) | {"beam": 3, "pictures": 1000}
+    row["seconds"]["torch whole beams"] = [2e-3] * 7
+    assert tables.reference(row) == ("torch", "PyTorch")
+    assert "| torch whole beams, ms |" in tables.time_table([row])
+
+
+def test_the_parts_of_a_step_are_told_below_its_times() -> None:
+    rows = [made.training_row(9e-3, cell) | {"captions": 15} for cell in ("LSTM", "GRU")]
+    rows[0]["parts"], rows[1]["parts"] = {"words": 0.626, "softmax": 0.374}, {"softmax": 0.7, "words": 0.3}
+    lines = tables.markdown([made.record("captioner", rows)]).splitlines()
+    first = lines.index("| of our step | cell | words | softmax |")
+    assert [line.split(" | ")[1:] for line in lines[first + 2 : first + 4]] == [
+        ["LSTM", "63 %", "37 % |"],
+        ["GRU", "30 %", "70 % |"],
+    ]
+
+
 def test_a_record_without_any_peer_still_makes_a_table() -> None:
     text = tables.markdown([made.record("training", [made.training_row(9e-3)])])
     assert "| 9.00 |" in text
