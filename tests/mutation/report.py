@@ -74,7 +74,8 @@ def as_markdown(content: Mapping[str, Any]) -> str:
         lines += ["", f"### What survives in `{name}`", ""] if here else []
         for s in here:
             before, after = (" ".join(s[key].split()) for key in ("before", "after"))
-            lines.append(f"- `{s['function']}`, in `{s['code']}`: `{before}` became `{after}`. {s['why']}")
+            where = f"`{s['function']}`, in" if s["function"] else "At module level,"
+            lines.append(f"- {where} `{s['code']}`: `{before}` became `{after}`. {s['why']}")
     return "\n".join(lines) + "\n"
 
 

@@ -136,6 +136,14 @@ def test_log_softmax_in_place_and_in_blocks(block: int, monkeypatch: pytest.Monk
     assert log_softmax(z[:0]).shape == (0, 6)
 
 
+@pytest.mark.parametrize(("block", "rows"), [(1, 1), (12, 2), (17, 2), (18, 3)])
+def test_a_block_has_as_many_rows_as_fit_and_one_at_least(
+    block: int, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(losses, "BLOCK", block)
+    assert losses._rows(np.zeros((5, 6))) == rows
+
+
 def test_the_loss_is_a_number_of_python() -> None:
     for dtype in (np.float32, np.float64):
         z, targets, weights = problem(4, 5)

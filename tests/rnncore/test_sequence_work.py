@@ -72,8 +72,14 @@ def test_inputs_of_a_small_batch_are_multiplied_for_several_runs_at_once(
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_last_states_are_kept_as_sequences_end_where_steps_are_not(keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    case, ends, end = problem("LSTM", 6, 5, 2, 3, (6, 2, 0, 6, 4)), [], Trace.end
+@pytest.mark.parametrize(
+    ("lengths", "expected"),
+    [((6, 2, 0, 6, 4), [(-1, 5, 4), (1, 4, 3), (3, 3, 2), (5, 2, 0)]), ((6, 2, 6), [(1, 3, 2), (5, 2, 0)])],
+)
+def test_last_states_are_kept_as_sequences_end_where_steps_are_not(
+    lengths: tuple[int, ...], expected: list[tuple[int, ...]], keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    case, ends, end = problem("LSTM", 6, len(lengths), 2, 3, lengths), [], Trace.end
 
     def noted(self: Trace, t: int, before: int, still: int) -> None:
         ends.append((t, before, still))
@@ -82,7 +88,7 @@ def test_last_states_are_kept_as_sequences_end_where_steps_are_not(keep: bool, m
     with monkeypatch.context() as patched:
         patched.setattr(Trace, "end", noted)
         trace = forward(case.cell, case.p, case.x, case.initial, case.lengths, keep=keep)
-    assert ends == ([] if keep else [(-1, 5, 4), (1, 4, 3), (3, 3, 2), (5, 2, 0)])
+    assert ends == ([] if keep else expected)
     for last, want in zip(trace.last, case.run()[0].last, strict=True):
         np.testing.assert_allclose(last, want, atol=1e-14)
 
