@@ -1,5 +1,6 @@
 """The documentation does what it says: its code runs and prints what stands there, all is listed, and it builds."""
 
+import ast
 import contextlib
 import inspect
 import io
@@ -68,6 +69,34 @@ def test_code_of_a_page_runs_and_prints_what_stands_there(
     plt.close("all")
     shown = re.findall(rf"\]\(generated/{page.stem}/([^)]+)\)", page.read_text("utf-8"))
     assert {file.name for file in tmp_path.glob("*.svg")} == set(shown)
+
+
+INCLUDE = re.compile(r"^```\{literalinclude\} (?P<file>\S+)\n(?P<options>(?::.*\n)*)```$", re.MULTILINE)
+OPTION = re.compile(r"^:([\w-]+): (.*)$", re.MULTILINE)
+
+
+def code_of(file: Path, name: str) -> str:
+    """The code of a function or method, by its qualified name; of the whole file, if there is no name."""
+    source = file.read_text("utf-8")
+    node: Any = ast.parse(source)
+    for part in name.split(".") if name else ():
+        node = next(child for child in node.body if getattr(child, "name", "") == part)
+    return ast.get_source_segment(source, node) or "" if name else source
+
+
+def shown(page: Path) -> Iterator[tuple[str, str]]:
+    """Of the code that a page includes: each text that it begins or ends at, and where that must stand."""
+    for include in INCLUDE.finditer(page.read_text("utf-8")):
+        options = dict(OPTION.findall(include["options"]))
+        for key in {"start-at", "end-at"} & set(options):
+            text = options[key].strip('"').replace('\\"', '"')
+            yield text, code_of(page.parent / include["file"], options.get("pyobject", ""))
+
+
+def test_lines_of_code_that_pages_show_are_there() -> None:
+    pairs = [(page.name, *pair) for page in DOCS.glob("*.md") for pair in shown(page)]
+    assert len(pairs) >= 20
+    assert [(page, text) for page, text, source in pairs if text not in source] == []
 
 
 def test_commands_of_the_study_page_run(tmp_path: Path) -> None:
