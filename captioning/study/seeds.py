@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
+from captioning.config import Recipe
 from captioning.outcome import deviation_of, mean_of
 
 #: Steps back, or later, at which curves by lag are read off.
@@ -72,7 +73,10 @@ def seeds_table(groups: Mapping[str, Mapping[str, Any]]) -> Table:
 
 
 def _without_seed(recipe: Mapping[str, Any]) -> dict[str, Any]:
-    return {**recipe, "training": {key: value for key, value in recipe["training"].items() if key != "seed"}}
+    """A recipe but for its seed; one that was written before a key existed has what the key does by default."""
+    tables = {section: keys for section, keys in recipe.items() if section != "name"}
+    whole = Recipe.from_dict("measured", tables, older=True).to_dict()
+    return {**whole, "training": {key: value for key, value in whole["training"].items() if key != "seed"}}
 
 
 def _labels(models: Sequence[Mapping[str, Any]]) -> list[str]:

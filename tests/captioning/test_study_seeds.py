@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from captioning.config import load_recipe
 from captioning.study.seeds import over_seeds, seeds_table
 from tests.captioning.workshop import Workshop, captioning, read_json
 
@@ -12,8 +13,9 @@ from tests.captioning.workshop import Workshop, captioning, read_json
 def measured(seed: int, loss: float, cell: str = "GRU", hidden: int = 8, **more: Any) -> dict[str, Any]:
     """What `measures_of` finds of a model, cut down."""
     curve = {"median": [1.0, 0.5, 0.4, 0.3, 0.2, 0.1 * loss]}
+    changed = {"model.cell": cell, "model.hidden": hidden, "training.seed": seed}
     return {
-        "recipe": {"model": {"cell": cell, "hidden": hidden, "picture": "init"}, "training": {"seed": seed}},
+        "recipe": load_recipe("init").with_overrides(changed).to_dict(),
         "half_life": [loss, 2 * loss, 3 * loss],
         "gradient_half": 1.0,
         "perturbation_half": 2.0,
@@ -45,6 +47,13 @@ def test_seeds_are_averaged_and_nothing_else_is() -> None:
     assert mean["gradient_by_lag"] == {"1": 0.5, "5": pytest.approx(0.3), "10": None}
     assert found["GRU, 4 units"]["deviation"] is None
     assert found["GRU, 4 units"]["mean"]["loss"] == 5
+
+
+def test_a_recipe_written_before_a_key_existed_is_the_one_with_its_default() -> None:
+    old, new, other = measured(0, 1.0), measured(1, 1.0), measured(2, 1.0)
+    del old["recipe"]["training"]["temperature"]
+    other["recipe"]["training"]["temperature"] = 0.5
+    assert [group["models"] for group in over_seeds({"a": old, "b": new, "c": other}).values()] == [["a", "b"], ["c"]]
 
 
 def test_a_cell_that_carries_nothing_has_no_half_life() -> None:
