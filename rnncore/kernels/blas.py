@@ -11,6 +11,7 @@ import ctypes
 import sys
 from ctypes import POINTER, byref, c_int, c_longlong, c_size_t, c_void_p
 from functools import cache
+from threading import get_ident
 from typing import Any
 
 import numpy as np
@@ -40,9 +41,6 @@ class Blas:
             raise ValueError(f"products: expected one of {', '.join(COMPUTE)}, got {products!r}")
         self.products = products
         self._cupy: Any = sys.modules["cupy"]
-        self._library = library()
-        self._handle, self._stream = c_void_p(), -1
-        self._check("cublasCreate_v2", byref(self._handle))
         self._workspace = self._cupy.empty(WORKSPACE, np.uint8)
 
     def product(self, A: Array, B: Array, out: Array, transposed: bool = False, adds: bool = False) -> None:
@@ -86,7 +84,8 @@ class Blas:
         b: Array, ldb: int, stride_b: int, beta: float, c: Array, ldc: int, stride_c: int, count: int, dtype: Any,
     ) -> None:  # fmt: skip
         """One call of cuBLAS, in its terms: c (m, n) = a (m, k) b (k, n) + beta c, column by column, `count` times."""
-        self._follow_stream()
+        cublas = handle(self._cupy.cuda.Device().id, get_ident())
+        cublas.take(self._cupy.cuda.get_current_stream(), self._workspace.data.ptr)
         if dtype == np.float32:
             kind, compute = _REAL_32F, COMPUTE[self.products]
         else:
@@ -95,24 +94,47 @@ class Blas:
         if a.dtype == np.uint16:  # rounded already
             read, compute = _REAL_16BF, COMPUTE["float32"]
         one, keep = (_number(dtype, value) for value in (1.0, beta))
-        self._check(
-            "cublasGemmStridedBatchedEx", self._handle, op_a, op_b, m, n, k,
+        cublas.call(
+            "cublasGemmStridedBatchedEx", op_a, op_b, m, n, k,
             byref(one), a.data.ptr, read, lda, stride_a, b.data.ptr, read, ldb, stride_b,
             byref(keep), c.data.ptr, kind, ldc, stride_c, count, compute, _DEFAULT_ALGORITHM,
         )  # fmt: skip
 
-    def _follow_stream(self) -> None:
-        """Work on CuPy's current stream; changing it resets the workspace, so that is given anew."""
-        stream = self._cupy.cuda.get_current_stream().ptr
-        if stream != self._stream:
-            self._check("cublasSetStream_v2", self._handle, stream)
-            self._check("cublasSetWorkspace_v2", self._handle, self._workspace.data.ptr, WORKSPACE)
-            self._stream = stream
+
+class Handle:
+    """What cuBLAS keeps for a device, in one thread: the stream and the workspace that the next call uses."""
+
+    def __init__(self) -> None:
+        self._library, self._value = library(), c_void_p()
+        self._stream: Any = None  # kept, not only its address: no other stream can have that as long as it is there
+        self._workspace = 0
+        self._check("cublasCreate_v2", byref(self._value))
+
+    def take(self, stream: Any, workspace: int) -> None:
+        """Work on a stream, with the workspace at an address; a new stream resets the workspace, so both are given."""
+        if self._stream is not None and (self._stream.ptr, self._workspace) == (stream.ptr, workspace):
+            return
+        self.call("cublasSetStream_v2", stream.ptr)
+        self.call("cublasSetWorkspace_v2", workspace, WORKSPACE)
+        self._stream, self._workspace = stream, workspace
+
+    def call(self, name: str, *arguments: Any) -> None:
+        """Call a function of the library."""
+        self._check(name, self._value, *arguments)
 
     def _check(self, name: str, *arguments: Any) -> None:
         status = getattr(self._library, name)(*arguments)
         if status:
             raise BlasError(f"{name} returned the status {status}; see cublasStatus_t in cuBLAS' documentation")
+
+
+@cache
+def handle(device: int, thread: int) -> Handle:
+    """Return the handle of a device and a thread; it stays, since destroying one waits for the card.
+
+    A thread has its own, as CuPy gives it, since no other may set stream and workspace between `take` and `call`.
+    """
+    return Handle()
 
 
 _GEMM = [c_void_p, c_int, c_int, c_int, c_int, c_int]
@@ -130,17 +152,11 @@ SIGNATURES: dict[str, list[Any]] = {
 def library() -> Any:
     """Return the cuBLAS that CuPy has loaded, its functions declared.
 
-    Raises
-    ------
-    RuntimeError
-        If CuPy has loaded none.
+    It is found through CuPy's own extension, which is linked to it: other packages may have loaded another one.
     """
-    from cupy_backends.cuda.libs import cublas  # loads it
+    from cupy_backends.cuda.libs import cublas
 
-    path = _loaded("libcublas.so")
-    if path is None:
-        raise RuntimeError(f"{cublas.__name__} has loaded no libcublas.so; install CuPy with its CUDA libraries")
-    return declare(ctypes.CDLL(path))
+    return declare(ctypes.CDLL(cublas.__file__))
 
 
 def declare(found: Any) -> Any:
@@ -149,13 +165,6 @@ def declare(found: Any) -> Any:
         function = getattr(found, name)
         function.argtypes, function.restype = arguments, c_int
     return found
-
-
-def _loaded(name: str) -> str | None:
-    """Return the path of a library of this process; CuPy says nowhere which one it took."""
-    with open("/proc/self/maps", encoding="utf-8") as maps:
-        paths = [line.split(maxsplit=5)[5].strip() for line in maps if f"/{name}" in line]
-    return paths[0] if paths else None
 
 
 def _number(dtype: Any, value: float) -> Any:

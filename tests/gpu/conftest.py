@@ -1,10 +1,13 @@
 """The same tests on a GPU where there is one, and on its stand-in everywhere."""
 
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 
 import pytest
 
+from rnncore import packing
 from rnncore.kernels import blas, launch
 from tests.gpu import host_compiler, stand_in, stand_in_cuda
 
@@ -22,29 +25,41 @@ def real_gpu() -> str:
 
 
 @pytest.fixture(params=["stand-in", pytest.param("card", marks=pytest.mark.gpu)])
-def gpu(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+def gpu(request: pytest.FixtureRequest) -> Iterator[str]:
     """Makes `device="cuda"` work: on the card, or on the stand-in."""
     if request.param == "card":
         if missing := real_gpu():
             pytest.skip(missing)
-    else:
-        install(monkeypatch)
-    return request.param
+        yield request.param
+        return
+    with installed():
+        yield request.param
 
 
 @pytest.fixture
-def counted(monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+def counted() -> Iterator[dict[str, int]]:
     """What the stand-in counted; there is no such count on a card."""
-    install(monkeypatch)
-    return stand_in.counts
+    with installed():
+        yield stand_in.counts
 
 
-def install(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Put the stand-in in CuPy's place."""
-    monkeypatch.setitem(sys.modules, "cupy", stand_in.module())
-    monkeypatch.setattr(blas, "library", stand_in_cuda.Cublas)
-    launch.compiled.cache_clear()
-    stand_in.counts.clear()
+@contextmanager
+def installed() -> Iterator[None]:
+    """The stand-in in CuPy's place, of which nothing is left afterwards, and before which nothing of a card is."""
+    real_gpu()  # asked, and remembered, while CuPy is CuPy
+    forget()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(sys.modules, "cupy", stand_in.module())
+        patch.setattr(blas, "library", stand_in_cuda.Cublas)
+        stand_in.counts.clear()
+        yield
+    forget()
+
+
+def forget() -> None:
+    """Empty what the library keeps for as long as it runs: functions and arrays of one device are no other's."""
+    for kept in (launch.compiled, packing._dense, blas.handle):
+        kept.cache_clear()
 
 
 @pytest.fixture

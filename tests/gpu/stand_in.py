@@ -9,7 +9,8 @@ It is stricter than CuPy 14 (its source was read for each point) and computes wi
 
 `counts` holds what was done since `counts.clear()`: "launches" of kernels, "products" among them, "bytes" that they
 read and wrote, "allocations", "copies" that a product made of an operand or result that cuBLAS cannot take in place,
-"reads" by the host, each of which waits for the device, "bytes read", "uploads" and "bytes uploaded".
+"reads" by the host, each of which waits for the device, "bytes read", "uploads" and "bytes uploaded", and "handles" of
+cuBLAS.
 """
 
 from __future__ import annotations
@@ -318,7 +319,7 @@ def module() -> ModuleType:
     runtime.driverGetVersion = runtime.runtimeGetVersion = lambda: 13000
     pool = SimpleNamespace(total_bytes=lambda: 12345, free_all_blocks=lambda: None)
     made.get_default_memory_pool = lambda: pool  # type: ignore[attr-defined]
-    linalg_types = {"COMPUTE_TYPE_FP32": 5, "COMPUTE_TYPE_TF32": 6, "set_compute_type": lambda dtype, kind: None}
+    linalg_types = {"COMPUTE_TYPE_FP32": 4, "COMPUTE_TYPE_TF32": 7, "set_compute_type": lambda dtype, kind: None}
     made._core = SimpleNamespace(_routines_linalg=SimpleNamespace(**linalg_types))  # type: ignore[attr-defined]
     made.__version__ = "14, stood in for"  # type: ignore[attr-defined]
     stream = lambda: stand_in_cuda.current.stream  # noqa: E731

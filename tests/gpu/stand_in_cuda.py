@@ -10,6 +10,7 @@ import ctypes
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
+from weakref import WeakValueDictionary, ref
 
 from rnncore.kernels import blas
 from tests.gpu import host_compiler
@@ -67,11 +68,13 @@ class Graph:
 
 
 class Stream:
-    made = 1
+    """A stream at the address of one that is gone, where there is one, as the driver may give it."""
+
+    there: WeakValueDictionary[int, Stream] = WeakValueDictionary()
 
     def __init__(self, non_blocking: bool = False) -> None:
-        Stream.made += 1
-        self.ptr = Stream.made
+        self.ptr = next(k for k in range(2, 1000) if k not in Stream.there)
+        Stream.there[self.ptr] = self
 
     def __enter__(self) -> None:
         self._before = current.stream
@@ -157,14 +160,32 @@ extern "C" int cublasGemmStridedBatchedEx(void* handle, int ta, int tb, int m, i
 
 
 class Cublas:
-    """The library, whose products are noted while a stream is captured; their factors are read when they are called."""
+    """The library, whose products are noted while a stream is captured; their factors are read when they are called.
+
+    It is asked for once a handle. A product on a stream that is not the current one, be it one that is gone, or
+    without a workspace of the caller's, is an error: cuBLAS would take it.
+    """
 
     def __init__(self) -> None:
         self._real = blas.declare(host_compiler.compiled(GEMM, host_compiler.HEADER, lambda source: ""))
-        for name in ("cublasCreate_v2", "cublasSetStream_v2", "cublasSetWorkspace_v2"):
-            setattr(self, name, getattr(self._real, name))
+        self._stream: Callable[[], Stream | None] = lambda: None
+        self._workspace = 0
+
+    def cublasCreate_v2(self, handle: Any) -> int:
+        counts["handles"] += 1
+        return int(self._real.cublasCreate_v2(handle))
+
+    def cublasSetStream_v2(self, handle: Any, stream: int) -> int:
+        self._stream, self._workspace = ref(Stream.there[stream]), 0
+        return int(self._real.cublasSetStream_v2(handle, stream))
+
+    def cublasSetWorkspace_v2(self, handle: Any, workspace: int, size: int) -> int:
+        self._workspace = workspace
+        return int(self._real.cublasSetWorkspace_v2(handle, workspace, size))
 
     def cublasGemmStridedBatchedEx(self, *arguments: Any) -> int:
+        assert self._stream() is current.stream, "cuBLAS works on another stream"
+        assert self._workspace, "cuBLAS takes a workspace of its own, which no graph keeps"
         status: list[int] = [0]
         kept = list(arguments)
         for k in (6, 15):
@@ -174,5 +195,5 @@ class Cublas:
         def run() -> None:
             status[0] = self._real.cublasGemmStridedBatchedEx(*kept)
 
-        launch(run, "products", [int(arguments[k]) for k in (7, 11, 16)])
+        launch(run, "products", [*(int(arguments[k]) for k in (7, 11, 16)), self._workspace])
         return status[0]

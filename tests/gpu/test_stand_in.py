@@ -9,9 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncore import to_device, to_host
+from rnncore import cells, to_device, to_host
 from rnncore.array import module_for
-from tests.gpu import stand_in
+from rnncore.kernels import Fused, blas, launch
+from rnncore.packing import Packing
+from rnncore.sequence import forward
+from tests.gpu import conftest, host_compiler, stand_in
+from tests.gpu.test_same_as_host import moved
+from tests.rnncore.problems import problem
 
 MIXES = {
     "sum with a host array": lambda x: x + np.ones(3),
@@ -80,3 +85,25 @@ def test_the_arguments_it_takes_are_cupys() -> None:
     for name, keywords in (stand_in.REDUCTIONS | stand_in.OTHERS).items():
         known = set(inspect.signature(getattr(cupy, name)).parameters)
         assert set(keywords) <= known, name
+
+
+def test_nothing_of_it_is_left_for_a_card() -> None:
+    """Functions compiled for the host, index arrays that lie there, and a handle of its cuBLAS would be met there."""
+    if host_compiler.compiler() is None:
+        pytest.skip("no C++ compiler to run kernels on the processor")
+    case = problem("LSTM", 3, 2, 2, 4)
+    with conftest.installed():
+        there = moved(case)
+        forward(Fused(cells.LSTM()), there.p, there.x)
+        assert Packing.dense(3, 2)._on_device
+        assert launch.compiled.cache_info().currsize
+    assert not Packing.dense(3, 2)._on_device
+    assert (launch.compiled.cache_info().currsize, blas.handle.cache_info().currsize) == (0, 0)
+
+
+def test_it_is_not_taken_for_a_card() -> None:
+    conftest.real_gpu.cache_clear()
+    with conftest.installed():
+        inside = conftest.real_gpu()
+    conftest.real_gpu.cache_clear()
+    assert inside == conftest.real_gpu()
