@@ -69,7 +69,8 @@ class Encoder:
         """As `encode_arrays`, with the features left where they were computed: ``{output: OrtValue}``.
 
         On 'cuda' nothing comes back to the host: hand each on without a copy, ``cupy.from_dlpack(value)``. Pictures
-        may lie on the GPU too, as float32 arrays of CuPy or PyTorch.
+        may lie on the GPU too, as float32 arrays of CuPy or PyTorch; what computes them must have finished, since ONNX
+        Runtime works on a stream of its own: ``cupy.cuda.get_current_stream().synchronize()``.
         """
         self._check_shape(batch)
         if isinstance(batch, np.ndarray):

@@ -13,7 +13,7 @@ CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 PROVIDERS = {"cpu": (CPU,), "cuda": (CUDA,)}
 _REMEDY = (
     "it needs an NVIDIA GPU and its own build of ONNX Runtime in place of the other: "
-    "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]'; or take the device 'cpu'"
+    "pip uninstall onnxruntime, then pip install 'onnxruntime-gpu[cuda,cudnn]>=1.26'; or take the device 'cpu'"
 )
 
 

@@ -70,7 +70,8 @@ def module_for(device: str) -> ModuleType:
         cupy.cuda.runtime.getDeviceCount()
     except Exception as error:
         raise RuntimeError(
-            f"the device 'cuda' needs CuPy and an NVIDIA GPU ({error}); install the extra 'gpu', or use 'cpu'"
+            f"the device 'cuda' needs CuPy and an NVIDIA GPU ({error}); install the extra 'gpu' "
+            "(CUDA 13) or 'gpu12', or use 'cpu'"
         ) from error
     module: ModuleType = cupy
     return module

@@ -248,7 +248,7 @@ def test_encoding_on_a_gpu_that_is_not_there_is_one_error(workshop: Workshop, tm
     if "CUDAExecutionProvider" in onnxruntime.get_available_providers():
         pytest.skip("here it is")
     message = one_error(captioning("encode", "--data", str(workshop.scenes), *chosen))
-    assert "pip install 'onnxruntime-gpu[cuda,cudnn]'" in message
+    assert "pip install 'onnxruntime-gpu[cuda,cudnn]>=1.26'" in message
     assert not (tmp_path / "store").exists()
 
 

@@ -1,5 +1,6 @@
 """Encoding on a GPU: chosen openly, refused with what to install; what goes there and what stays there."""
 
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import onnxruntime as ort
 import pytest
 from typer.testing import CliRunner
 
-from encoders import Encoder, EncoderError, open_features
+from encoders import Encoder, EncoderError, open_features, session
 from encoders.cli import app
 from encoders.session import CPU, CUDA, providers_of, run_bound
 from tests.encoders.tiny import HOW, make_pictures, tiny_encoder
@@ -90,6 +91,15 @@ def test_a_provider_that_does_not_start_is_refused_with_what_to_install(
     monkeypatch.setattr(CudaSession, "get_providers", lambda self: [CPU])  # as when cuDNN is not found
     with pytest.raises(EncoderError, match=r"could not start CUDAExecutionProvider; it needs .*onnxruntime-gpu"):
         Encoder(tmp_path / "tiny.onnx", device="cuda")
+
+
+def test_what_to_install_is_at_least_what_the_package_needs() -> None:
+    root = Path(__file__).parents[2]
+    needed = tomllib.loads((root / "pyproject.toml").read_text("utf-8"))["project"]["dependencies"]
+    (least,) = (each.removeprefix("onnxruntime") for each in needed if each.startswith("onnxruntime"))
+    words = f"pip install 'onnxruntime-gpu[cuda,cudnn]{least}'"
+    assert words in session._REMEDY
+    assert words in (root / "docs" / "gpu.md").read_text("utf-8")
 
 
 @pytest.mark.parametrize("where", ["host", "device"])
