@@ -51,6 +51,7 @@ def measure(
     if torch:
         from benchmarks.peers.torch_captioner import TorchCaptioner
 
+        round_products(products)  # for the losses that are compared when a captioner of PyTorch is made
         for form in ("padded", "packed"):
             step = TorchCaptioner(trained, packed=form == "packed", agree=AGREE[products]).training_step
             work = endless(trained, captions, step, lambda: finish_torch(device))

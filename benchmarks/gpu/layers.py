@@ -52,8 +52,8 @@ def measure(
             persistent = ours(cell, shape, products, persistent=True)
             persistent["forward"].first()
             sides["ours persistent"] = persistent
-        except ValueError as error:  # more units than the card holds
-            row["persistent"] = str(error)
+        except Exception as error:  # more units than the card holds; or it does not compile or run, and says so
+            row["persistent"] = f"{type(error).__name__}: {error}"
     if torch:
         sides["torch"] = torchs(cell, shape, products)
     for name, side in sides.items():

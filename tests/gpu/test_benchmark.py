@@ -10,6 +10,7 @@ import typer
 
 from benchmarks.gpu import __main__ as command
 from benchmarks.gpu import captioner, lacking, layers
+from benchmarks.gpu.card import round_products
 from benchmarks.peers.corpus import drawn_corpus
 from benchmarks.record import load, save
 from rnncore import to_device
@@ -33,7 +34,22 @@ def test_the_persistent_kernel_stands_beside_it_or_says_why_not(kernels: str, mo
     monkeypatch.setattr("rnncore.kernels.persistent.Limits.needed", lambda *sizes: 1 << 30)
     row = layers.measure({"float32": 1e12}, False, **named, **QUICK)
     assert "ours persistent_ms" not in row["training"]
-    assert "a persistent kernel of H=4 needs" in row["persistent"]
+    assert "ValueError: a persistent kernel of H=4 needs" in row["persistent"]
+
+
+def test_a_persistent_kernel_that_does_not_run_costs_its_own_figures_alone(
+    kernels: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class CompileException(Exception):
+        """As CuPy's, it is no other exception than that."""
+
+    def fails(*arguments: Any) -> None:
+        raise CompileException("expected a ;")
+
+    monkeypatch.setattr("rnncore.kernels.persistent.run", fails)
+    row = layers.measure({"float32": 1e12}, False, cell="LSTM", T=3, B=2, H=4, products="float32", **QUICK)
+    assert row["training"]["ours_ms"] > 0
+    assert row["persistent"] == "CompileException: expected a ;"
 
 
 @pytest.mark.parametrize("variant", lacking.VARIANTS)
@@ -74,6 +90,20 @@ def test_the_captioner_beside_pytorch(monkeypatch: pytest.MonkeyPatch, cell: str
     assert row["ratio"] > 0
 
 
+@pytest.mark.parametrize("products", captioner.PRODUCTS)
+def test_losses_are_compared_as_products_are_rounded_in_the_row(monkeypatch: pytest.MonkeyPatch, products: str) -> None:
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed")
+    small(monkeypatch)
+    flags, seen = (torch.backends.cudnn, torch.backends.cuda.matmul), []
+    round_products("float32" if products == "tf32" else "tf32")  # as the row before has left them
+    check = "benchmarks.peers.torch_captioner.TorchCaptioner._check_equal_loss"
+    monkeypatch.setattr(check, lambda *given: seen.append([each.allow_tf32 for each in flags]))
+    named = {"cell": "GRU", "captions": 6, "products": products}
+    captioner.measure(drawn_corpus(8), True, **named, device="cpu", **QUICK)
+    round_products("float32")
+    assert seen == [[products == "tf32"] * 2] * 2
+
+
 def test_all_parts_are_kept_row_by_row_and_resumed(
     kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -100,12 +130,20 @@ def missing_names(record: dict[str, Any]) -> set[str]:
     return {name for row in record["rows"] for name in ("table", "cell", "T", "B", "H", "products") if name not in row}
 
 
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (AssertionError("the competitors differ by 1e-1 of 1"), "AssertionError: the competitors differ by 1e-1 of 1"),
+        (Exception("no NVRTC"), "Exception: no NVRTC"),  # CuPy's CompileException is no other exception either
+    ],
+    ids=["differ", "no kernel"],
+)
 def test_a_row_that_fails_says_so_and_the_others_go_on(
-    kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    kernels: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception, said: str
 ) -> None:
     def fails(rates: Any, torch: bool, **row: Any) -> dict[str, Any]:
         if row["cell"] == "LSTM":
-            raise AssertionError("the competitors differ by 1e-1 of 1")
+            raise error
         return {"training": {}}
 
     monkeypatch.setattr(layers, "SHAPES", ((3, 2, 4),))
@@ -114,7 +152,7 @@ def test_a_row_that_fails_says_so_and_the_others_go_on(
     kept = tmp_path / "gpu.json"
     assert run(kept, ["layers"], False, 9.0, True) == 1
     failed = [row["failed"] for row in load(kept)["rows"] if "failed" in row]
-    assert failed == ["AssertionError: the competitors differ by 1e-1 of 1"] * 3
+    assert failed == [said] * 3
     assert len(load(kept)["rows"]) == 6
 
 
