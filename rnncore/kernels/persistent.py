@@ -14,6 +14,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -148,9 +149,8 @@ def parts_of(program: Program, hidden: int) -> tuple[Product, Kernel]:
     return product, kernel
 
 
-def source(program: Program, name: str, hidden: int, dtype: np.dtype[np.floating]) -> str:
+def source(product: Product, kernel: Kernel, name: str, hidden: int, dtype: np.dtype[np.floating]) -> str:
     """Return the kernel of a whole loop forward; its buffers are those of `buffers`, in that order."""
-    product, kernel = parts_of(program, hidden)
     names = buffers(kernel, product)
     arguments = [f"T* {identifier(name)}_all, const int {identifier(name)}_rows" for name in names]
     arguments += [f"const T* p_{column}" for column in kernel.columns]
@@ -199,8 +199,7 @@ def run(cell: Fused, p: Mapping[str, Array], trace: Trace, program: Program) -> 
     blocks, needed = limits.blocks(hidden), limits.needed(hidden, batch, gates, dtype.itemsize)
     _check_fits(limits, hidden, batch, needed)
     name = f"{type(cell.cell).__name__.lower()}_persistent"
-    (function,) = compiled(source(program, name, hidden, dtype), name, cooperative=True)
-    _check_resident(function, blocks, needed, limits)
+    function = prepared(product, kernel, name, hidden, dtype, blocks, needed, sys.modules["cupy"].cuda.Device().id)
 
     first, sizes = trace.now[0], trace.sizes
     views = {"a": (first.a, len(first.a))}
@@ -229,13 +228,22 @@ def _check_fits(limits: Limits, hidden: int, batch: int, needed: int) -> None:
         )
 
 
-def _check_resident(function: Any, blocks: int, shared: int, limits: Limits) -> None:
-    """A grid that does not run as a whole would wait for itself for ever; CuPy would make it smaller with a warning."""
-    function.max_dynamic_shared_size_bytes = shared
+@cache
+def prepared(
+    product: Product, kernel: Kernel, name: str, hidden: int, dtype: np.dtype[np.floating], blocks: int, shared: int,
+    device: int,
+) -> Any:  # fmt: skip
+    """Return the kernel, compiled, allowed so many bytes of shared memory on the device, which runs all blocks at once.
+
+    A grid that does not run as a whole would wait for itself for ever; CuPy would make it smaller with a warning.
+    """
+    (function,) = compiled(source(product, kernel, name, hidden, dtype), name, cooperative=True)
+    function.max_dynamic_shared_size_bytes = max(shared, function.max_dynamic_shared_size_bytes)
     occupancy = sys.modules["cupy"].cuda.driver.occupancyMaxActiveBlocksPerMultiprocessor
-    resident = occupancy(function.kernel.ptr, THREADS, shared) * limits.processors
+    resident = occupancy(function.kernel.ptr, THREADS, shared) * limits_of_card().processors
     if resident < blocks:
         raise RuntimeError(f"a persistent kernel needs {blocks} blocks at once; this card runs {resident}")
+    return function
 
 
 def limits_of_card() -> Limits:

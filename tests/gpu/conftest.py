@@ -8,7 +8,7 @@ from functools import cache
 import pytest
 
 from rnncore import packing
-from rnncore.kernels import blas, launch
+from rnncore.kernels import blas, launch, persistent
 from tests.gpu import host_compiler, stand_in, stand_in_cuda
 
 
@@ -58,7 +58,7 @@ def installed() -> Iterator[None]:
 
 def forget() -> None:
     """Empty what the library keeps for as long as it runs: functions and arrays of one device are no other's."""
-    for kept in (launch.compiled, packing._dense, blas.handle):
+    for kept in (launch.compiled, persistent.prepared, packing._dense, blas.handle):
         kept.cache_clear()
 
 

@@ -35,7 +35,9 @@ def every_kernel(dtype: Any) -> str:
     for name in ("LSTM", "GRU", "RNN", "LSTM-peephole"):
         cell = ALL[name]()
         program = compose(record(cell, cell.shapes(5, 6), 6, Kind(whole=True)), 6)
-        text = persistent.source(program, name.replace("-", "_"), 6, np.dtype(dtype)).removeprefix(preamble(dtype))
+        parts_of_step = persistent.parts_of(program, 6)
+        text = persistent.source(*parts_of_step, name.replace("-", "_"), 6, np.dtype(dtype))
+        text = text.removeprefix(preamble(dtype))
         parts.append(text.replace("grid_barrier", f"barrier_of_{name}".replace("-", "_")))
     for k, name in enumerate(FUSED):
         cell: Any = ALL[name]()

@@ -86,6 +86,20 @@ def test_one_launch_for_all_steps(counted: Any, kernels: str) -> None:
     close(trace.output, case.run()[0].output, 1e-12)
 
 
+def test_it_is_prepared_once_for_each_size_of_batch(kernels: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Smaller batches, which need less shared memory, take none away from the larger ones that come again."""
+    sources, source = [], persistent.source
+    monkeypatch.setattr(persistent, "source", lambda *given: sources.append(given) or source(*given))
+    fused, batches = Fused(cells.LSTM(), persistent=True), (20, 16, 20, 16)
+    needed = {persistent.Limits(3, 0).needed(64, B, 4, 8) for B in batches}
+    assert kernels == "card" or min(needed) > 48 << 10
+    for B in batches:
+        case = problem("LSTM", 1, B, 2, 64)
+        there = moved(case)
+        close(forward(fused, there.p, there.x, there.initial).output, case.run()[0].output, 1e-12)
+    assert len(sources) == 2
+
+
 @pytest.mark.parametrize("hidden", [256, 512, 1024])
 def test_what_a_hopper_card_holds(hidden: int) -> None:
     """132 multiprocessors with 227 KiB each: LSTMs up to 1024 units in float32, with room for 64 sequences."""
