@@ -7,10 +7,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from captioning.config import Training
-from rnncore.array import Array
+from rnncore.array import Array, is_on_gpu
 from rnncore.params import Params
 
-# Numbers handled at a time, so that the passes over them stay in the processor's L2 cache.
+# Numbers handled at a time, so that the passes over them stay in the processor's L2 cache; on a GPU it is all at once.
 _BLOCK = 1 << 16
 
 
@@ -49,8 +49,9 @@ class Averaging:
         if share == 1:
             self.mean.flat[...] = self.params.flat
             return
-        for first in range(0, self.params.size, _BLOCK):
-            mean, now = (home.flat[first : first + _BLOCK] for home in (self.mean, self.params))
+        block = self.params.size if is_on_gpu(self.params.flat) else _BLOCK
+        for first in range(0, self.params.size, block):
+            mean, now = (home.flat[first : first + block] for home in (self.mean, self.params))
             mean += share * (now - mean)
 
     @contextmanager

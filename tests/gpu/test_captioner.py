@@ -6,12 +6,14 @@ from typing import Any
 import numpy as np
 import pytest
 
+from captioning.averaging import Averaging
 from captioning.batch import Batch
 from captioning.decode import beam_search
 from captioning.entry import ENTRIES
 from captioning.errors import CaptioningError
 from captioning.train import Trainer
-from rnncore import clip_global_norm, to_host
+from rnncore import Params, clip_global_norm, to_host
+from rnncore.array import module_for
 from tests.captioning.tiny import results, tiny_dataset, tiny_features, tiny_recipe
 
 NOISE = {"model__picture_dropout": 0.5, "model__word_dropout": 0.3, "model__output_dropout": 0.5}
@@ -176,3 +178,17 @@ def test_fused_cells_come_to_rest_on_a_graph_for_each_longest_caption(
         assert counted["graphs"] == (2 if k else 0)
     assert len(graphs) == 2
     assert len(seen) > 1
+
+
+def test_an_average_takes_as_many_launches_for_many_weights_as_for_few(counted: Any) -> None:
+    launches = []
+    for size in (10, 200_000):
+        params = Params({"w": (size,)}, np.float32, module_for("cuda"))
+        average = Averaging(tiny_recipe(training__averaging="swa", training__averaging_from=1).training, params)
+        average.after_epoch(1)
+        params.flat[...] = 3
+        counted.clear()
+        average.after_epoch(2)
+        launches.append(counted["launches"])
+        np.testing.assert_array_equal(to_host(average.mean.flat), np.full(size, 1.5, np.float32))
+    assert launches == [3, 3]
