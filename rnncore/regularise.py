@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncore.array import Array
+from rnncore.array import Array, is_on_gpu
 
 if TYPE_CHECKING:
     from rnncore.cells.base import Cell, Weights
@@ -181,9 +181,14 @@ def _generator(seed: Seed, stream: int) -> np.random.Generator:
 
 def _zones(rate: float, random: np.random.Generator, name: str, trace: Trace) -> list[Array]:
     """Return d_t for every step; drawn on the host, row by row, so that every device and precision gets the same."""
-    packing = trace.packing
-    drawn = trace.xp.asarray(random.random((packing.rows, trace.sizes[name]), np.float32) < rate)
-    slabs = trace.slabs(f"zones of {name}", trace.sizes[name])
+    packing, size, buffer = trace.packing, trace.sizes[name], f"zones of {name}"
+    drawn = trace.xp.asarray(random.random((packing.rows, size), np.float32) < rate)
+    slabs = trace.slabs(buffer, size)
+    if is_on_gpu(drawn) and trace.kept and len(set(trace.widths)) == 1:  # all steps at once: a step costs a launch
+        rows = trace._on_end(buffer, size, 0, len(slabs), trace.widths[0]).swapaxes(1, 2)
+        rows[...] = 0
+        rows[packing.index("_time", drawn), packing.index("column_of_row", drawn)] = drawn
+        return slabs
     for t, (slab, b) in enumerate(zip(slabs, packing.batch_sizes, strict=True)):
         slab[:, :b] = drawn[packing.offsets[t] : packing.offsets[t + 1]].T
         slab[:, b:] = 0

@@ -10,7 +10,10 @@ import pytest
 
 import rnncore
 from rnncore import Recomputed, Recurrent, Regulariser, Truncated, cells, to_device, to_host
+from rnncore.kernels import Fused
+from rnncore.packing import Packing
 from rnncore.sequence import Stepper, backward, forward
+from rnncore.trace import Trace
 from tests.rnncore.problems import ALL, SIZES, Problem, problem
 
 
@@ -193,3 +196,22 @@ def test_arrays_of_both_kinds_are_refused_by_name(gpu: str) -> None:
     case = problem("LSTM", 2, 1, 3, 4)
     with pytest.raises(TypeError, match="cannot be mixed"):
         forward(case.cell, case.p, to_device(case.x))
+
+
+@pytest.mark.parametrize("lengths", [(3, 3, 3, 3), (3, 1, 0, 2)], ids=["equal", "padded"])
+def test_zoneout_is_drawn_in_as_many_launches_for_many_steps_as_for_few(counted: Any, lengths: Any) -> None:
+    noise, launches = Regulariser({"h": 0.3, "c": 0.5}, seed=4), []
+    for T in (3, 12):
+        case = problem("LSTM", T, 4, 2, 3, tuple(T // 3 * n for n in lengths))
+        host = forward(case.cell, case.p, case.x, case.initial, case.lengths, regulariser=noise)
+        trace = Trace(Fused(case.cell), 3, case.x.dtype, rnncore.array.module_for("cuda"))
+        trace.lay_out(Packing(case.lengths))
+        counted.clear()
+        trace.noise = noise.draw(trace.cell, case.p, trace)
+        launches.append(counted["launches"])
+        for k, name in enumerate(("h", "c")):
+            np.testing.assert_array_equal(to_host(trace[f"zoneout {name}"]), host[f"zoneout {name}"])
+            for zones, b in zip(trace.noise.zones[k], trace.packing.batch_sizes, strict=True):
+                assert zones.shape[1] == 4
+                assert not to_host(zones)[:, b:].any()
+    assert launches[0] == launches[1]
