@@ -142,13 +142,12 @@ def sigmoid(x: Array, out: Array | None = None) -> Array:
     return out
 
 
-def by_columns(x: Array, block: int = 128) -> Array:
-    """Return a copy of the matrix `x` that lies column by column, so that `x.T` lies row by row.
+def by_columns(x: Array, out: Array, block: int = 128) -> Array:
+    """Return a copy of the matrix `x` (m, n) that lies column by column, so that `x.T` lies row by row in `out` (n, m).
 
     It is copied in square blocks, of which both sides fit the processor's first cache.
     """
     xp = array_module(x)
-    out = xp.empty(x.shape[::-1], x.dtype)
     if xp is not np:
         out[...] = x.T
         return out.T

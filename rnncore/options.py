@@ -29,6 +29,7 @@ class Options(TypedDict, total=False):
     seed: int
     dtype: DTypeLike
     device: str
+    fused: bool
 
 
 #: What PyTorch, Keras or the literature call by another name, or what is always so here.

@@ -44,6 +44,8 @@ class Recurrent:
     seed : of the first values and of all noise: equal seeds give equal layers on every device.
     dtype : float32 or float64; inputs must have the same.
     device : 'cpu' (NumPy) or 'cuda' (CuPy).
+    fused : whether steps run as kernels generated from the cell, which is faster: `rnncore.kernels.Fused`. On the
+        processor that needs a C compiler; `NoCompiler` is raised at the first call where there is none.
 
     Attributes
     ----------
@@ -86,6 +88,7 @@ class Recurrent:
         seed: int = 0,
         dtype: DTypeLike = np.float32,
         device: str = "cpu",
+        fused: bool = False,
     ) -> None:
         cell = as_cell(cell)
         sizes = at_least(1, input_size=input_size, hidden_size=hidden_size, layers=layers)
@@ -97,14 +100,16 @@ class Recurrent:
         self.directions, self.batch_first, self.seed = 2 if bidirectional else 1, batch_first, seed
         self.training, self.passes = True, 0
         rates, xp = Rates(dropout, dropconnect, regulariser), module_for(device)
-        self.stack = Stack(cell, input_size, hidden_size, layers, self.directions, rates, dtype, xp)
+        self.stack = Stack(
+            _fused(cell) if fused else cell, input_size, hidden_size, layers, self.directions, rates, dtype, xp
+        )
         self.params, self.grads = self.stack.params, self.stack.grads
         self.params.initialise(by_full_name(self.params, cell, initialisers), seed)
         self._layout: Layout | None = None
         self._options: Options = {
             "layers": layers, "bidirectional": bidirectional, "dropout": dropout, "dropconnect": dropconnect,
             "zoneout": kept, "recurrent_dropout": recurrent_dropout, "batch_first": batch_first, "seed": seed,
-            "dtype": dtype, "device": device,
+            "dtype": dtype, "device": device, "fused": fused,
         }  # fmt: skip
 
     @property
@@ -217,7 +222,7 @@ class Recurrent:
     def __repr__(self) -> str:
         shape = f"{self.input_size}, {self.hidden_size}"
         shape += f", layers={self.layers}" if self.layers > 1 else ""
-        shape += ", bidirectional" if self.directions > 1 else ""
+        shape += (", bidirectional" if self.directions > 1 else "") + (", fused" if self._options["fused"] else "")
         return f"{type(self).__name__}({shape}): {self.params.size:,} parameters"
 
     def __getstate__(self) -> dict[str, Any]:
@@ -235,6 +240,12 @@ class Recurrent:
     def _split(self, name: str, states: Array | Sequence[Array | None], layout: Layout) -> list[list[Array | None]]:
         lanes, batch = self.layers * self.directions, layout.packing.batch
         return split_states(name, states, self.cell.state, lanes, self.params.flat, batch, required=name == "state")
+
+
+def _fused(cell: Cell) -> Cell:
+    from rnncore.kernels import Fused  # here, since most imports of the library never ask for it
+
+    return cell if isinstance(cell, Fused) else Fused(cell)
 
 
 class LSTM(Recurrent):

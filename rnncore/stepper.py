@@ -12,6 +12,7 @@ from rnncore.array import Array, array_module, check_float, check_shape
 from rnncore.cells.base import Cell, Weights
 from rnncore.packing import Packing
 from rnncore.regularise import Regulariser
+from rnncore.steps import steps_forward
 from rnncore.trace import Trace
 from rnncore.views import Now
 
@@ -68,6 +69,7 @@ class Stepper:
         trace.noise = None if self._regulariser is None else self._regulariser.draw(self.cell, self.p, trace)
         self._turns = [_Turn.of(now, batch) for now in trace.now]
         set_initial(trace, value)
+        self._steps = steps_forward(self.cell, self.p, trace)
 
     @property
     def batch(self) -> int:
@@ -85,10 +87,7 @@ class Stepper:
             columns[...] = 0
         now.xp.matmul(p["W"], x.T, out=a)
         a += p["b"][:, None]
-        if trace.noise is None:
-            self.cell.step(p, now)
-        else:
-            trace.noise.step(self.cell, p, now, self._turn)
+        self._steps.step(self._turn)
         self._turn = 1 - self._turn
         output: Array = turn.output.copy()
         return output

@@ -52,7 +52,7 @@ class Stepper:
         refuse_bidirectional(layer, "one step at a time")
         self._layer = layer
         lanes, regulariser = [lane for (lane,) in layer.stack.lanes], layer.stack.rates.regulariser
-        self._steppers = [sequence.Stepper(layer.cell, lane.weights, batch, None, regulariser) for lane in lanes]
+        self._steppers = [sequence.Stepper(layer.stack.cell, lane.weights, batch, None, regulariser) for lane in lanes]
         if state is not None:
             self.state = state
 

@@ -7,15 +7,16 @@ studies: `trace["forget"]` is the forget gate of every unit at every step.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import accumulate, pairwise
+from itertools import pairwise
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from rnncore.array import Array, Workspace
+from rnncore.array import Array
+from rnncore.memory import Memory
 from rnncore.packing import Packing
-from rnncore.views import RUN, Run, fast_width, runs_of, split
+from rnncore.views import RUN, Run, Slabs, fast_width, has_loop, runs_of, split
 from rnncore.views import Now as Now
 from rnncore.views import sizes_of as sizes_of
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from rnncore.regularise import Noise
 
 
-class Trace:
+class Trace(Memory):
     """The gates, states and saved values of a cell at every step, and their gradients once `backward` has run.
 
     Memory, with N packed rows, B sequences, G gates and P pre-activations: every slot of K rows lies as one slab
@@ -53,22 +54,18 @@ class Trace:
     """
 
     def __init__(self, cell: Cell, hidden: int, dtype: np.dtype[np.floating], xp: ModuleType = np) -> None:
-        self.cell, self.hidden, self.dtype, self.xp = cell, hidden, np.dtype(dtype), xp
+        super().__init__(dtype, xp)
+        self.cell, self.hidden = cell, hidden
         self.sizes = sizes_of(cell, hidden)
         self.sizes |= {"recurrent_dropout": self.sizes[cell.state[0]]}
         self.sizes |= {f"zoneout {name}": self.sizes[name] for name in cell.state}
         self.x: Array = None
         self.padded = False
-        self.packing: Packing = None  # type: ignore[assignment]
-        self.kept = True
         self.noise: Noise | None = None
-        self.widths: tuple[int, ...] = ()
-        self.initial_width = 0
         self.now: list[Now] = []
         self.runs: list[Run] = []
-        self._memory = Workspace(dtype, xp)
         self._has_gradients = False
-        self._reaching: list[list[Array]] = []
+        self._reaching: list[Slabs] = []
 
     def fits(self, cell: Cell, hidden: int, dtype: np.dtype[np.floating], xp: ModuleType) -> bool:
         """Whether the buffers of this Trace can serve another pass of this kind."""
@@ -81,15 +78,17 @@ class Trace:
             return
         before = (self.widths, self.initial_width, self.kept) if self.now else None
         self.packing, self.kept = packing, keep
-        wider = self.xp is np and getattr(self.cell, "columnwise", False) and not hasattr(self.cell, "forward_loop")
+        self.prepared.clear()
+        looped = has_loop(self.cell, self.xp)
+        wider = self.xp is np and getattr(self.cell, "columnwise", False) and not looped
         self.widths = tuple(fast_width(b) for b in packing.batch_sizes) if wider else packing.batch_sizes
-        padded = hasattr(self.cell, "pads") and self.cell.pads(packing)
+        padded = looped and hasattr(self.cell, "pads") and self.cell.pads(packing)
         if padded:
             self.widths = (packing.batch,) * len(packing.batch_sizes)
         self.initial_width = B = fast_width(packing.batch) if wider else packing.batch
         cell, steps = self.cell, self.widths
-        self._last = [self._memory.take(f"last {name}", packing.batch, self.sizes[name]) for name in cell.state]
-        self.state_rows = self._memory.take("state rows", packing.batch + packing.rows, self.sizes[cell.state[0]])
+        self._last = [self.take(f"last {name}", packing.batch, self.sizes[name]) for name in cell.state]
+        self.state_rows = self.take("state rows", packing.batch + packing.rows, self.sizes[cell.state[0]])
         if padded and before == (self.widths, B, keep):
             return  # the views are those of before, and a loop of the cell's own takes no runs
         blocks, dblocks = ([self.sizes[name] for name in names] for names in (cell.gates, cell.preactivations))
@@ -97,10 +96,10 @@ class Trace:
         self._a = self.slabs("a", A)
         self._states = [self.slabs(f"state {name}", self.sizes[name], (B, *steps)) for name in cell.state]
         self._saved = [self.slabs(f"saved {name}", self.sizes[name]) for name in cell.saved]
-        scratch = self._memory.take("scratch", A * B)
+        scratch = self.take("scratch", A * B)
         self.now, self.runs = [], []
         runs = runs_of(packing.batch_sizes, RUN // A if keep else 1)
-        self._memory.take("da", P * max((len(run) * steps[run[0]] for run in runs), default=0))
+        self.take("da", P * max((len(run) * steps[run[0]] for run in runs), default=0))
         for run in runs:
             self.runs.append(self._run(run, A, P))
             for t, da in zip(run, self.runs[-1].da, strict=True):
@@ -126,27 +125,26 @@ class Trace:
         first, k = steps[0], len(steps)
         b, w = self.packing.batch_sizes[first], self.widths[first]
         rows = slice(self.packing.offsets[first], self.packing.offsets[steps[-1] + 1])
-        da = self._memory.take("da", k * P * w).reshape(k, P, w)
+        da = self.take("da", k * P * w).reshape(k, P, w)
         if k == 1:
             return Run(steps, rows, b, self._a[first][None], self._states[0][first + 1][None], da)
         before, h = sum(self.widths[:first]), self.cell.state[0]
         a = self._on_end("a", A, before, k, w)
         return Run(steps, rows, b, a, self._on_end(f"state {h}", self.sizes[h], self.initial_width + before, k, w), da)
 
-    def _on_end(self, name: str, rows: int, before: int, k: int, w: int) -> Array:
-        """Return k slabs of the buffer `name`, after `before` columns of it, as one view (k, rows, w)."""
-        return self._memory.take(name, rows * (before + k * w))[rows * before :].reshape(k, rows, w)
+    def where(self, name: str) -> Slabs:
+        """Return the slabs of all gates, "a", or of a saved value; of a state with the initial one before them."""
+        if name == "a":
+            return self._a
+        return (
+            self._states[self.cell.state.index(name)]
+            if name in self.cell.state
+            else self._saved[self.cell.saved.index(name)]
+        )
 
-    def slabs(self, name: str, rows: int, columns: tuple[int, ...] | None = None) -> list[Array]:
-        """Return the buffer `name` as slabs (rows, w), one for each of `columns`, w_t of every step when None."""
-        columns = self.widths if columns is None else columns
-        most = max(columns, default=0)
-        starts = [0, *accumulate(columns)] if self.kept else [most * (k % 2) for k in range(len(columns))]
-        buffer = self._memory.take(name, rows * (sum(columns) if self.kept else 2 * most))
-        return [
-            buffer[rows * start : rows * (start + b)].reshape(rows, b)
-            for start, b in zip(starts, columns, strict=False)
-        ]
+    def reaching(self, name: str) -> Slabs:
+        """Return the slabs where the gradients of a state are kept, in a backward pass that keeps them."""
+        return self._reaching[self.cell.state.index(name)]
 
     @property
     def initial(self) -> tuple[Array, ...]:
@@ -273,17 +271,19 @@ class Trace:
 
     def gradient_buffer(self) -> Array:
         """Return `da` (P·H, N), about to be filled by the engine."""
-        self.da = self._memory.take("all da", self._heights[1], self.packing.rows)
+        self.da = self.gradients_by_columns()
         self._has_gradients, self._reaching = True, []
         return self.da
 
-    def product_buffer(self, columns: int) -> Array:
-        """Return memory (G·H, columns) for products of W: that of `da`, which forward has no use for."""
-        if self.kept:  # all of it at once: backward shall not have to ask for more
-            self._memory.take("all da", self._heights[1], self.packing.rows)
-        return self._memory.take("all da", self._heights[0], columns)
+    def state_gradients(self) -> tuple[Array, ...]:
+        """Return zeros (H, w) for the gradient of every state, as wide as the initial ones, which all steps work on."""
+        names, w = self.cell.state, self.initial_width
+        out = tuple(self.take(f"gradient of {name}", self.sizes[name], w) for name in names)
+        for d in out:
+            d[...] = 0
+        return out
 
-    def state_gradient_buffers(self) -> list[list[Array]]:
+    def state_gradient_buffers(self) -> list[Slabs]:
         """Return slabs (H, b_t) for the gradient of every state at every step, about to be filled by the engine."""
         self._reaching = [self.slabs(f"reaching {name}", self.sizes[name]) for name in self.cell.state]
         return self._reaching

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import accumulate, groupby
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
 
 from rnncore.array import Array
 
@@ -83,6 +86,41 @@ class Run(NamedTuple):
     a: Array
     output: Array
     da: Array
+
+
+class Slabs(list[Array]):
+    """Slabs (rows, w) that lie in one buffer, each behind the one before, or taking turns."""
+
+    def __init__(self, buffer: Array, rows: int, starts: Sequence[int], columns: Sequence[int]) -> None:
+        super().__init__(
+            buffer[rows * start : rows * (start + b)].reshape(rows, b)
+            for start, b in zip(starts, columns, strict=False)
+        )
+        self.columns, self._start, self._rows, self._starts = columns, buffer, rows, starts
+
+    @property
+    def addresses(self) -> list[int]:
+        """Where each one begins, as NumPy gives it."""
+        first, step = address(self._start), self._rows * self._start.itemsize
+        return [first + step * start for start in self._starts[: len(self)]]
+
+
+def address(a: Array) -> int:
+    """Return where the numbers of a NumPy array begin."""
+    begin: int = a.__array_interface__["data"][0]
+    return begin
+
+
+def has_loop(cell: Cell, xp: ModuleType) -> bool:
+    """Whether a cell has a loop over time of its own for the arrays of `xp`; see `rnncore.steps`."""
+    return hasattr(cell, "forward_loop") and not (xp is np and hasattr(cell, "steps_forward"))
+
+
+def by_step(rows: Array, run: Run) -> Array:
+    """Return the packed rows (N, ...) of a run step by step, (k, b, ...), a view."""
+    here = rows[run.rows]
+    view: Array = here.reshape(len(run.steps), run.batch, *here.shape[1:])
+    return view
 
 
 def runs_of(batch_sizes: tuple[int, ...], most: int) -> list[range]:

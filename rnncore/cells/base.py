@@ -71,6 +71,12 @@ class Cell(Protocol):
         ...
 
 
+def plain(cell: Cell) -> Cell:
+    """Return the definition behind a cell that only runs another one's steps, as `rnncore.kernels.Fused` does."""
+    found: Cell = getattr(cell, "plain", cell)
+    return found
+
+
 def recurrent_initialisers(gates: int) -> dict[str, Initialiser]:
     """Return the usual start: Glorot uniform for each gate's block of W, orthogonal for U's, zero biases."""
     return {"W": blockwise(glorot, gates), "U": blockwise(orthogonal, gates), "b": zeros}

@@ -16,6 +16,7 @@ from numpy.typing import DTypeLike
 
 from rnncore.array import FLOATS, Array, array_module, to_host
 from rnncore.cells import CELLS, LSTMP, Cell
+from rnncore.cells.base import plain
 from rnncore.trace import sizes_of
 
 if TYPE_CHECKING:
@@ -199,6 +200,7 @@ def permute(array: Array, given: Sequence[str], wanted: Sequence[str]) -> Array:
 
 def cell_name(cell: Cell) -> str:
     """Return the name of a cell in `CELLS`, or `module:Class`."""
+    cell = plain(cell)
     kind, variant = type(cell), getattr(cell, "variant", None)
     for name, known in CELLS.items():  # a variant may be made by its switch, or be a class of its own
         if issubclass(known, kind) and getattr(known, "variant", None) == variant:

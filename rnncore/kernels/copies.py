@@ -14,7 +14,8 @@ import numpy as np
 
 from rnncore.array import Array, Workspace
 from rnncore.kernels.blas import stored
-from rnncore.kernels.program import Kernel, Program, cut
+from rnncore.kernels.blocks import cut
+from rnncore.kernels.program import Kernel, Program
 from rnncore.kernels.source import COPY, preamble
 from rnncore.kernels.symbols import Block, Product
 

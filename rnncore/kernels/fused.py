@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +11,7 @@ from numpy.typing import DTypeLike
 
 from rnncore.array import Array, Workspace, is_on_gpu
 from rnncore.cells.base import Cell, Weights
+from rnncore.kernels import host, processor
 from rnncore.kernels.blas import COMPUTE, Blas
 from rnncore.kernels.copies import Copies
 from rnncore.kernels.graphs import Graphs
@@ -21,7 +22,9 @@ from rnncore.kernels.record import Kind, record
 from rnncore.packing import Packing
 from rnncore.params import Initialiser
 from rnncore.regularise import Noise
+from rnncore.steps import StepsBackward, StepsForward
 from rnncore.trace import Now, Trace
+from rnncore.views import Slabs
 
 
 class Fused:
@@ -64,11 +67,18 @@ class Fused:
             cell.gates, cell.preactivations, cell.state, cell.saved,
         )  # fmt: skip
         self.carries = bool(getattr(cell, "carries", False))
+        self.columnwise = bool(getattr(cell, "columnwise", False))
         self.graphs = Graphs()
         self.memory: dict[np.dtype[Any], Workspace] = {}
         self._programs: dict[Hashable, Program] = {}
         self._launchers: dict[Hashable, Launcher] = {}
+        self._functions: dict[Hashable, list[Callable[[int], None]]] = {}
         self._blas: Blas | None = None
+
+    @property
+    def plain(self) -> Cell:
+        """The cell itself."""
+        return self.cell
 
     def shapes(self, input_size: int, hidden_size: int) -> dict[str, tuple[int, ...]]:
         """Return the shapes of the cell's parameters."""
@@ -96,17 +106,40 @@ class Fused:
 
     def pads(self, packing: Packing) -> bool:
         """Whether the loop over such a batch is padded; `rnncore.trace.Trace` lays out its memory so."""
-        takes_columns = self.graph and not self.persistent and getattr(self.cell, "columnwise", False)
-        return bool(takes_columns) and packing.batch <= self.padded
+        takes_columns = self.graph and not self.persistent and self.columnwise
+        return takes_columns and packing.batch <= self.padded
+
+    def steps_forward(self, p: Weights, trace: Trace) -> StepsForward:
+        """Return the steps of a pass on the processor; see `rnncore.steps`."""
+        self._refuse_on_host()
+        return host.Forward(self, p, trace, kind_of_noise(self, trace.noise))
+
+    def steps_backward(
+        self,
+        p: Weights,
+        trace: Trace,
+        dstate: tuple[Array, ...],
+        arrives: bool,
+        reaching: list[Slabs] | None,
+    ) -> StepsBackward:
+        """Return the steps of a pass backward on the processor."""
+        return host.Backward(self, p, trace, dstate, arrives, reaching, kind_of_noise(self, trace.noise))
+
+    def _refuse_on_host(self) -> None:
+        if self.products != "float32" or self.persistent:
+            raise TypeError(f"{self!r}: products other than float32, and persistent kernels, are for the GPU")
 
     def recurrent_grads(self, p: Weights, trace: Trace, da: Array, grads: dict[str, Array]) -> None:
         """Compute what the cell computes after the loop, its products in the precision of those in it."""
+        if trace.xp is np:
+            self.cell.recurrent_grads(p, trace, da, grads)
+            return
         module = _Instead(trace.xp, matmul=self.matmul)
         self.cell.recurrent_grads(p, cast(Trace, _Instead(trace, xp=module)), da, grads)
 
     def matmul(self, A: Array, B: Array, out: Array | None = None) -> Array:
         """Return A B; `rnncore.sequence.backward` takes this for its products over all steps."""
-        return self.blas(A).matmul(A, B, out)
+        return self.blas(A).matmul(A, B, out) if is_on_gpu(A) else np.matmul(A, B, out=out)
 
     def forward_loop(self, p: Weights, trace: Trace) -> None:
         """Run over all steps; `rnncore.sequence.forward` calls this in place of its own loop."""
@@ -139,10 +172,9 @@ class Fused:
         program = self.program(p, now, kind)
         key = (id(program), now.a.dtype)
         if key not in self._launchers:
-            name = type(self.cell).__name__.lower() + ("_backward" if kind.backward else "_forward")
             narrow = self.products == "bf16" and now.a.dtype == np.float32 and kind.whole
             copies = Copies(program, len(now.gates[0])) if narrow else None
-            self._launchers[key] = Launcher(program, name, now.a.dtype, copies)
+            self._launchers[key] = Launcher(program, self._name(kind), now.a.dtype, copies)
         return self._launchers[key]
 
     def blas(self, like: Array) -> Blas:
@@ -153,14 +185,28 @@ class Fused:
             self._blas = Blas(self.products)
         return self._blas
 
-    def program(self, p: Mapping[str, Array], now: Now, kind: Kind) -> Program:
-        """Return the program of a step of these sizes, made when it is first asked for."""
+    def program(self, p: Mapping[str, Array], now: Now, kind: Kind, keeps: bool = True) -> Program:
+        """Return the program of a step of these sizes, made when it is first asked for.
+
+        keeps : whether gates and saved values are wanted after the step.
+        """
         hidden = len(now.gates[0])
         shapes = {name: tuple(a.shape) for name, a in p.items()}
-        key = (hidden, tuple(shapes.items()), kind)
+        adds = is_on_gpu(now.a)
+        key = (hidden, tuple(shapes.items()), kind, adds, keeps)
         if key not in self._programs:
-            self._programs[key] = compose(record(self.cell, shapes, hidden, kind), hidden)
+            self._programs[key] = compose(record(self.cell, shapes, hidden, kind), hidden, adds, keeps)
         return self._programs[key]
+
+    def functions(self, program: Program, kind: Kind, dtype: np.dtype[Any]) -> list[Callable[[int], None]]:
+        """Return the kernels of a program, compiled for the processor."""
+        key = (id(program), dtype)
+        if key not in self._functions:
+            self._functions[key] = processor.functions(program, self._name(kind), dtype)
+        return self._functions[key]
+
+    def _name(self, kind: Kind) -> str:
+        return type(self.cell).__name__.lower() + ("_backward" if kind.backward else "_forward")
 
     def workspace(self, dtype: DTypeLike) -> Workspace:
         """Return memory that all passes of this cell share."""
@@ -168,6 +214,13 @@ class Fused:
         if dtype not in self.memory:
             self.memory[dtype] = Workspace(dtype, sys.modules["cupy"])
         return self.memory[dtype]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a copy begins with: what is compiled, and memory of a device, belong to one process."""
+        return {name: getattr(self, name) for name in ("cell", "graph", "products", "persistent", "padded")}
+
+    def __setstate__(self, made: dict[str, Any]) -> None:
+        Fused.__init__(self, **made)
 
     def __repr__(self) -> str:
         options = f"graph={self.graph}, products={self.products!r}"
@@ -207,5 +260,5 @@ def kind_of_noise(cell: Fused, noise: Noise | None) -> dict[str, Any]:
     if noise is None:
         return {}
     first = {k: steps[0] for k, steps in noise.zones.items()}
-    rates = (None if is_on_gpu(z) else float(z) for z in (first.get(k, 0.0) for k in range(len(cell.state))))
+    rates = (None if getattr(z, "ndim", 0) else float(z) for z in (first.get(k, 0.0) for k in range(len(cell.state))))
     return {"zones": tuple(rates), "drops": noise.mask is not None}

@@ -7,11 +7,13 @@ between two products become one `Kernel`, in which every number lives in a regis
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 
+from rnncore.kernels.blocks import blocks_read, cut, is_working, read, written
+from rnncore.kernels.sums import join_products, join_sums, without_adding
 from rnncore.kernels.symbols import Apply, Block, CannotRecord, Column, Product, Statement, Tape
 
 
@@ -32,9 +34,16 @@ class Kernel:
         found: dict[Block, None] = {}
         written: set[Block] = set()
         for statement in self.statements:
-            found |= dict.fromkeys(b for b in _blocks_read(statement) if b not in written)
+            found |= dict.fromkeys(b for b in blocks_read(statement) if b not in written)
             written.add(statement.out)
         return tuple(found)
+
+    @property
+    def is_blockwise(self) -> bool:
+        """Whether every block begins at a multiple of its rows."""
+        columns = [x for s in self.statements for x in s.operands if isinstance(x, Column)]
+        starts = [(x.start, x.rows) for x in (*self.loads, *self.stores)] + [(x.start, x.rows) for x in columns]
+        return all(start % rows == 0 for start, rows in starts)
 
     @property
     def buffers(self) -> tuple[str, ...]:
@@ -64,18 +73,24 @@ class Program:
         return tuple(stage for stage in self.stages if isinstance(stage, Kernel))
 
 
-def compose(tape: Tape, hidden: int) -> Program:
+def compose(tape: Tape, hidden: int, adds: bool = True, keeps: bool = True) -> Program:
     """Return the program of a tape.
+
+    adds : whether products may add to what is there; if not, the sums are part of the kernels behind them.
+    keeps : whether gates and saved values are wanted after the step.
 
     Raises
     ------
     CannotRecord
         If blocks of a buffer overlap without being the same.
     """
-    statements = _join_sums([part for s in tape.statements for part in _take_apart(s, hidden)], hidden)
+    statements = [part for s in tape.statements for part in _take_apart(s, hidden)]
+    statements = join_products(join_sums(statements, hidden), tape, hidden)
+    statements = statements if adds else [part for s in statements for part in without_adding(s, tape, hidden)]
     statements = _before_products(_behind_products(statements, hidden), hidden)
     _refuse_overlaps(statements, hidden)
-    wanted = {block for s in statements for block in _written(s, hidden) if not _is_working(block.name)}
+    wanted = {block for s in statements for block in written(s, hidden) if not is_working(block.name)}
+    wanted = wanted if keeps else {block for block in wanted if block.name.partition(" ")[0] not in ("a", "saved")}
     kept = _without_the_unread(statements, wanted, hidden)
     stages = tuple(_stages(kept, wanted, hidden))
     used = {name for stage in stages for name in _names(stage)}
@@ -83,25 +98,8 @@ def compose(tape: Tape, hidden: int) -> Program:
     return Program(stages, temporaries)
 
 
-def _is_working(name: str) -> bool:
-    """Whether a buffer's content is of no interest after the step."""
-    return name in ("scratch", "recalled") or name.startswith("temporary")
-
-
 def _names(stage: Stage) -> tuple[str, ...]:
     return stage.buffers if isinstance(stage, Kernel) else (stage.operand.name, stage.out.name)
-
-
-def _units(name: str, rows: int, hidden: int, start: int = 0) -> list[Block]:
-    """Cut rows into blocks of H, which is what gates are; what is no multiple of H stays whole."""
-    if start % hidden or rows % hidden:
-        return [Block(name, start, rows)]
-    return [Block(name, start + k, hidden) for k in range(0, rows, hidden)]
-
-
-def cut(block: Block, hidden: int) -> list[Block]:
-    """Return the blocks of H rows of a block, or itself where it is no multiple of them."""
-    return _units(block.name, block.rows, hidden, block.start)
 
 
 def _take_apart(statement: Statement, hidden: int) -> Iterator[Statement]:
@@ -115,80 +113,6 @@ def _take_apart(statement: Statement, hidden: int) -> Iterator[Statement]:
             for x in statement.operands
         )
         yield replace(statement, operands=operands, out=out)
-
-
-def _blocks_read(statement: Apply) -> list[Block]:
-    return [x for x in statement.operands if isinstance(x, Block)]
-
-
-def _read(statement: Statement, hidden: int) -> set[Block]:
-    if isinstance(statement, Apply):
-        return set(_blocks_read(statement))
-    return {*cut(statement.operand, hidden), *(cut(statement.out, hidden) if statement.adds else ())}
-
-
-def _written(statement: Statement, hidden: int) -> set[Block]:
-    return {statement.out} if isinstance(statement, Apply) else set(cut(statement.out, hidden))
-
-
-def _join_sums(statements: list[Statement], hidden: int) -> list[Statement]:
-    """Turn a product, and the sums right behind it that it goes into, into a product that adds."""
-    out: list[Statement] = []
-    k = 0
-    while k < len(statements):
-        statement, rest = statements[k], statements[k + 1 :]
-        k += 1
-        if not isinstance(statement, Product):
-            out.append(statement)
-            continue
-        joined = _sum_of(statement, rest, hidden)
-        added = [] if joined else _added_to(statement, rest, hidden)
-        k += len(cut(statement.out, hidden)) if joined or added else 0
-        out += [*added, joined or replace(statement, adds=statement.adds or bool(added))]
-    return out
-
-
-def _added_to(product: Product, rest: list[Statement], hidden: int) -> list[Statement]:
-    """Return `x = y` for `x = product; x += y`, to stand before a product that adds, if that is what stands there."""
-    parts = cut(product.out, hidden)
-    if product.adds or len(rest) < len(parts) or {*parts} & {*cut(product.operand, hidden)}:
-        return []
-    found: list[Statement] = []
-    for part, each in zip(parts, rest, strict=False):
-        if not isinstance(each, Apply) or each.function != "add" or each.out != part or part not in each.operands:
-            return []
-        others = [x for x in each.operands if x != part]
-        if len(others) != 1 or others[0] in parts:
-            return []
-        found.append(Apply("copy", (others[0],), part))
-    return found
-
-
-def _sum_of(product: Product, rest: list[Statement], hidden: int) -> Product | None:
-    """Return `x += product` for `work = product; x += work`, if that is what stands there and work is read no more."""
-    parts = cut(product.out, hidden)
-    if not _is_working(product.out.name) or len(rest) < len(parts):
-        return None
-    sums = rest[: len(parts)]
-    first = sums[0].out
-    for k, (part, each) in enumerate(zip(parts, sums, strict=True)):
-        out = first._replace(start=first.start + k * first.rows)
-        if not isinstance(each, Apply) or each.function != "add" or each.out != out or out in parts:
-            return None
-        if {*each.operands} != {out, part}:
-            return None
-    if any(_reads_before_writing(part, rest[len(parts) :], hidden) for part in parts):
-        return None
-    return replace(product, out=first._replace(rows=product.out.rows), adds=True)
-
-
-def _reads_before_writing(block: Block, statements: Sequence[Statement], hidden: int) -> bool:
-    for statement in statements:
-        if block in _read(statement, hidden):
-            return True
-        if block in _written(statement, hidden):
-            return False
-    return False
 
 
 def _behind_products(statements: list[Statement], hidden: int) -> list[Statement]:
@@ -230,8 +154,8 @@ def _before_products(statements: list[Statement], hidden: int) -> list[Statement
 def _may_swap(first: Statement, product: Statement, hidden: int) -> bool:
     if not isinstance(first, Apply) or not isinstance(product, Product):
         return False
-    made, read = _written(product, hidden), set(cut(product.operand, hidden))
-    touched = {first.out, *_blocks_read(first)}
+    made, read = written(product, hidden), set(cut(product.operand, hidden))
+    touched = {first.out, *blocks_read(first)}
     if first.out in read:
         return False
     both_add = product.adds and first.function == "add" and first.operands[0] == first.out
@@ -240,7 +164,7 @@ def _may_swap(first: Statement, product: Statement, hidden: int) -> bool:
 
 def _refuse_overlaps(statements: list[Statement], hidden: int) -> None:
     """Blocks are what liveness is reckoned in, so two of a buffer must be the same or apart."""
-    blocks = sorted({b for s in statements for b in _read(s, hidden) | _written(s, hidden)})
+    blocks = sorted({b for s in statements for b in read(s, hidden) | written(s, hidden)})
     for one, other in pairwise(blocks):
         end = one.start + one.rows
         if one.name == other.name and end > other.start:
@@ -252,10 +176,10 @@ def _without_the_unread(statements: list[Statement], wanted: set[Block], hidden:
     kept: list[Statement] = []
     live = set(wanted)
     for statement in reversed(statements):
-        written = _written(statement, hidden)
-        if not written & live:
+        made = written(statement, hidden)
+        if not made & live:
             continue
-        live = (live - written) | _read(statement, hidden)
+        live = (live - made) | read(statement, hidden)
         kept.append(statement)
     return kept[::-1]
 
@@ -285,8 +209,8 @@ def _kernels(run: list[Apply], later: list[Statement], wanted: set[Block], hidde
 
 def _is_read_later(block: Block, later: list[Statement], wanted: set[Block], hidden: int) -> bool:
     for statement in later:
-        if block in _read(statement, hidden):
+        if block in read(statement, hidden):
             return True
-        if block in _written(statement, hidden):
+        if block in written(statement, hidden):
             return False
     return block in wanted

@@ -28,6 +28,7 @@ class Kind(NamedTuple):
     whole : with what the loop does around the step, so that it goes into the same kernel: forward the bias is added
         to W x; backward the gradients that arrive from outside, "upstream h", are added to those of the states that
         are said by `arrives`, and gradients to be kept are copied.
+    apart : forward, W x does not lie in `a` but in "input".
     zones : of every state its zoneout: None is drawn, a number is the rate itself, and 0 is none. () is none at all.
     drops : with a mask of recurrent dropout, of which the step sees nothing (`rnncore.regularise.Noise`).
     """
@@ -37,6 +38,7 @@ class Kind(NamedTuple):
     keeps: tuple[bool, ...] = ()
     whole: bool = False
     arrives: tuple[bool, ...] = ()
+    apart: bool = False
     zones: tuple[float | None, ...] = ()
     drops: bool = False
 
@@ -68,7 +70,9 @@ def record(cell: Cell, shapes: Mapping[str, tuple[int, ...]], hidden: int, kind:
             _arrive(tape, cell, now, dstate, kind)
             around.step_backward(cell, p, now, dstate, 0) if around else cell.step_backward(p, now, dstate)
         else:
-            if kind.whole:
+            if kind.apart:
+                tape.apply("add", (tape.rows("input", len(now.a)), p["b"][:, None]), now.a)
+            elif kind.whole:
                 now.a[...] += p["b"][:, None]
             around.step(cell, p, now, 0) if around else cell.step(p, now)
     except (CannotRecord, AttributeError, IndexError, KeyError) as error:

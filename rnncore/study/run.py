@@ -22,7 +22,7 @@ import numpy as np
 
 from rnncore import sequence
 from rnncore.array import Array, to_host
-from rnncore.cells.base import Cell, Weights
+from rnncore.cells.base import Cell, Weights, plain
 from rnncore.trace import Trace
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ class Run:
             with suppress(RuntimeError):  # which says that there are none
                 gradients[key] = to_host(trace.gradient(key)).copy()
         return cls(
-            trace.cell,
+            plain(trace.cell),
             {key: to_host(array).copy() for key, array in weights.items()},
             to_host(packing.unpack(trace.x)).copy(),
             tuple(to_host(packing.unsort(s.T)).copy() for s in trace.initial),
@@ -83,7 +83,7 @@ class Run:
             values,
             gradients,
             _checked(tokens, packing.lengths),
-            type(trace.cell).__name__ if name is None else name,
+            type(plain(trace.cell)).__name__ if name is None else name,
         )
 
     @classmethod

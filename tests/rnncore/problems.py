@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from rnncore import sequence
 from rnncore.cells import CELLS, LSTMP, Cell, sizes_of
 from rnncore.params import Params
+from rnncore.steps import _SMALL_BATCH
 from rnncore.trace import Trace
 
 #: T, B, D, H and lengths: every odd size, every kind of lengths, both sides of the engine's limits.
@@ -87,7 +88,7 @@ def problem(
 @st.composite
 def problems(draw: st.DrawFn, max_steps: int = 5, max_batch: int = 4) -> Problem:
     """Small problems of any cell, with lengths or without; now and then a batch above the small ones."""
-    T, B = draw(st.integers(1, max_steps)), draw(st.integers(1, max_batch) | st.just(sequence._SMALL_BATCH + 1))
+    T, B = draw(st.integers(1, max_steps)), draw(st.integers(1, max_batch) | st.just(_SMALL_BATCH + 1))
     lengths = draw(st.none() | st.lists(st.integers(0, T), min_size=B, max_size=B).map(tuple))
     D, H = draw(st.integers(1, 3)), draw(st.integers(1, 3))
     return problem(draw(st.sampled_from(list(ALL))), T, B, D, H, lengths, draw(st.integers(0, 9)))

@@ -11,6 +11,7 @@ from rnncore import sequence
 from rnncore.packing import Packing
 from rnncore.regularise import Regulariser
 from rnncore.sequence import Stepper, backward, forward
+from rnncore.steps import _SMALL_BATCH
 from rnncore.trace import Trace
 from tests.rnncore import reference
 from tests.rnncore.problems import ALL, SIZES, Problem, problem, problems
@@ -53,7 +54,7 @@ def assert_is_textbook(case: Problem, trace: Trace, got: sequence.Gradients) -> 
 
 def test_the_sizes_take_both_ways_through_the_engine() -> None:
     steps, batches = ([size[k] for size in SIZES] for k in (0, 1))
-    assert min(batches) <= sequence._SMALL_BATCH < max(batches)
+    assert min(batches) <= _SMALL_BATCH < max(batches)
     assert min(steps) < sequence._MANY_STEPS <= max(steps)
 
 
@@ -80,7 +81,7 @@ def test_textbook_where_matrices_change_sides_in_strips() -> None:
 def test_inputs_are_multiplied_some_at_a_time(
     columns: int, lengths: tuple[int, ...] | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sequence, "_COLUMNS", columns)
+    monkeypatch.setattr("rnncore.steps._COLUMNS", columns)
     for keep in (True, False):
         case = problem("GRU", 9, 5, 2, 3, lengths)
         whole, _ = problem("GRU", 9, 5, 2, 3, lengths).run()

@@ -9,7 +9,9 @@ from rnncore import sequence
 from rnncore.cells import LSTM, RNN, Now, Weights
 from rnncore.params import Params
 from rnncore.sequence import backward, forward
+from rnncore.steps import _SMALL_BATCH, Backward
 from rnncore.trace import Trace, fast_width
+from rnncore.views import by_step
 from tests.rnncore.problems import ALL, problem
 
 
@@ -25,7 +27,7 @@ class Products:
         return self._matmul(a, b, **out)
 
 
-@pytest.mark.parametrize("B", [6, sequence._SMALL_BATCH + 2])
+@pytest.mark.parametrize("B", [6, _SMALL_BATCH + 2])
 @pytest.mark.parametrize("name", ALL)
 def test_no_product_is_spent_on_padding(name: str, B: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """The count is that of the equations for sum(lengths) rows, whatever T and B are; inside the loop for the few
@@ -58,8 +60,8 @@ def test_inputs_of_a_small_batch_are_multiplied_for_several_runs_at_once(
 ) -> None:
     """Ten steps are a run here, and a product has up to 100 columns: two runs of four sequences."""
     monkeypatch.setattr("rnncore.trace.RUN", 9 * B * 10)
-    monkeypatch.setattr(sequence, "_COLUMNS", 100)
-    monkeypatch.setattr(sequence, "_SMALL_BATCH", 4)
+    monkeypatch.setattr("rnncore.steps._COLUMNS", 100)
+    monkeypatch.setattr("rnncore.steps._SMALL_BATCH", 4)
     case, shapes, matmul = problem("GRU", 100, B, 2, 3), [], np.matmul
 
     def noted(a: Any, b: Any, out: Any = None) -> Any:
@@ -114,7 +116,7 @@ def test_large_gradients_from_outside_are_laid_out_small_ones_taken_as_they_lie(
     x, rows = np.zeros((2, size, 1)), np.random.default_rng(0).normal(size=(2 * size, size))
     trace = forward(RNN(), Params(RNN().shapes(1, size), np.float64), x)
     assert [run.steps for run in trace.runs] == [range(2)]
-    found = sequence._upstream(trace, rows, trace.runs[0])
+    found = Backward(RNN(), {}, trace, (), None)._by_units(by_step(rows, trace.runs[0]))
     np.testing.assert_array_equal(found, [rows[:size].T, rows[size:].T])
     assert np.shares_memory(found, rows) == (size < 128)
 

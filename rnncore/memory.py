@@ -1,0 +1,95 @@
+"""The memory of a `Trace`: named buffers that the next pass uses again, cut into what steps and products work on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from itertools import accumulate
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from rnncore.array import Array, Workspace
+from rnncore.packing import Packing
+from rnncore.views import Slabs
+
+
+class Memory:
+    """Buffers laid out for `packing`, with slabs of w_t columns a step.
+
+    kept : whether every step has a slab of its own; else two take turns.
+    prepared : what steps have made for this layout (see `prepare`), forgotten with it.
+    """
+
+    MOST_PREPARED = 8
+
+    def __init__(self, dtype: np.dtype[np.floating], xp: ModuleType = np) -> None:
+        self.dtype, self.xp = np.dtype(dtype), xp
+        self.packing: Packing = None  # type: ignore[assignment]
+        self.kept = True
+        self.widths: tuple[int, ...] = ()
+        self.initial_width = 0
+        self.prepared: dict[Hashable, Any] = {}
+        self._memory = Workspace(dtype, xp)
+        self._heights = (0, 0)
+
+    def prepare(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        """Return what was made under a key for this layout, made when it is first asked for.
+
+        Keys hold addresses, so where arrays come to lie elsewhere at every pass, what is old is thrown away.
+        """
+        if key not in self.prepared:
+            if len(self.prepared) >= self.MOST_PREPARED:
+                self.prepared.clear()
+            self.prepared[key] = make()
+        return self.prepared[key]
+
+    def take(self, name: str, *shape: int) -> Array:
+        """Return the buffer `name` in a shape: the same memory at every call, until it must grow."""
+        return self._memory.take(name, *shape)
+
+    def slabs(self, name: str, rows: int, columns: tuple[int, ...] | None = None) -> Slabs:
+        """Return the buffer `name` as slabs (rows, w), one for each of `columns`, w_t of every step when None."""
+        columns = self.widths if columns is None else columns
+        most = max(columns, default=0)
+        starts = [0, *accumulate(columns)] if self.kept else [most * (k % 2) for k in range(len(columns))]
+        buffer = self.take(name, rows * (sum(columns) if self.kept else 2 * most))
+        return Slabs(buffer, rows, starts, columns)
+
+    def _on_end(self, name: str, rows: int, before: int, k: int, w: int) -> Array:
+        """Return k slabs of the buffer `name`, after `before` columns of it, as one view (k, rows, w)."""
+        return self.take(name, rows * (before + k * w))[rows * before :].reshape(k, rows, w)
+
+    def gradients_by_columns(self) -> Array:
+        """Return memory for `da` (P·H, N); the columns behind it, which products of nobody's columns read, are zero."""
+        da, rows = self._by_columns(self._heights[1], self.packing.rows), self.packing.rows
+        da[:, rows:] = 0
+        return da[:, :rows]
+
+    def product_buffer(self, columns: int) -> Array:
+        """Return memory (G·H, columns) for products of W: that of `da`, which forward has no use for.
+
+        On the host there may be a few columns more, of nobody.
+        """
+        if self.kept:  # all of it at once: backward shall not have to ask for more
+            self._by_columns(self._heights[1], self.packing.rows)
+        return self._by_columns(self._heights[0], columns)
+
+    def gradient_of_step(self, t: int) -> Array:
+        """Return the columns of `da` for step t, with those of nobody that a step of w_t columns has, a view."""
+        first = self.packing.offsets[t]
+        return self._by_columns(self._heights[1], self.packing.rows)[:, first : first + self.widths[t]]
+
+    def _by_columns(self, rows: int, columns: int) -> Array:
+        """Return the memory of `da` and of products as (rows, columns and some more).
+
+        Of one sequence alone, a column's numbers lie side by side, as in a slab of one column. Of several, rows lie so
+        far apart that a step's columns do not all fall into a few sets of the processor's cache.
+        """
+        if self.xp is not np:
+            return self.take("all da", rows, columns)
+        if self.packing.batch == 1:
+            return self.take("all da", columns, rows).T
+        apart = -(-(columns + 8) // 16) * 16
+        apart += 16 if apart % 512 == 0 else 0
+        return self.take("all da", rows, apart)[:, : columns + 8]

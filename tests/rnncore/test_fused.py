@@ -1,0 +1,257 @@
+"""Fused kernels on the processor against the cells they come from: every field of the Trace, every gradient."""
+
+import copy
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from rnncore import GRU, Recurrent, Regulariser, cells
+from rnncore.cells import Cell, Now, Weights
+from rnncore.gradcheck import check_cell
+from rnncore.kernels import CannotRecord, Fused, processor
+from rnncore.kernels.processor import NoCompiler
+from rnncore.sequence import Stepper, backward, forward
+from tests.rnncore.problems import ALL, SIZES, Problem, problem
+
+try:
+    processor.compiler()
+except NoCompiler as missing:
+    pytestmark = pytest.mark.skip(reason=str(missing))
+
+#: Cells whose step takes means over units, which is no function number by number.
+NOT_FUSED = ["LSTM-layernorm"]
+FUSED = [name for name in ALL if name not in NOT_FUSED]
+
+
+def close(got: Any, expected: Any, tolerance: float) -> None:
+    assert got.dtype == expected.dtype
+    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
+
+
+def assert_same(case: Problem, fused: Cell, keep: bool = False, passes: int = 2, **options: Any) -> None:
+    tolerance = 1e-13 if case.x.dtype == np.float64 else 2e-5
+    plain = forward(case.cell, case.p, case.x, case.initial, case.lengths, **options)
+    want = backward(case.cell, case.p, plain, case.dh, case.dlast, keep_state_gradients=keep)
+    trace = None
+    for _ in range(passes):
+        trace = forward(fused, case.p, case.x, case.initial, case.lengths, trace, **options)
+        got = backward(fused, case.p, trace, case.dh, case.dlast, keep_state_gradients=keep)
+        for name in plain.names:
+            close(trace[name], plain[name], tolerance)
+        for name in dict.fromkeys((*plain.cell.preactivations, *(plain.cell.state if keep else ()))):
+            close(trace.gradient(name), plain.gradient(name), 10 * tolerance)
+        close(trace.output, plain.output, tolerance)
+        close(got.x, want.x, 10 * tolerance)
+        for name, value in want.params.items():
+            close(got.params[name], value, 10 * tolerance)
+        for pair in zip((*trace.last, *got.initial), (*plain.last, *want.initial), strict=True):
+            close(*pair, 10 * tolerance)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_every_field_and_gradient(name: str) -> None:
+    fused = Fused(ALL[name]())
+    for sizes in SIZES:
+        assert_same(problem(name, *sizes), fused)
+        assert_same(problem(name, *sizes), fused, keep=True, passes=1)
+
+
+@pytest.mark.parametrize("columns", [7, 1 << 10])
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "GRU-before", "RNN", "LSTM-projection-2"])
+def test_sizes_at_which_compilers_make_vectors(name: str, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole vectors and remainders, lengths that end within them, and several products of W; float32 stays float32."""
+    monkeypatch.setattr("rnncore.steps._COLUMNS", columns)
+    fused = Fused(ALL[name]())
+    lengths = tuple(k * 11 % 13 for k in range(37))
+    for dtype in (np.float32, np.float64):
+        for sizes in ((12, 37, 9, 33, lengths), (5, 64, 9, 32), (9, 1, 20, 40)):
+            case = problem(name, *sizes, dtype=dtype)
+            case.p.flat[...] *= 0.3  # so large layers would blow up every rounding
+            assert_same(case, fused)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_noise_is_part_of_the_kernels(name: str) -> None:
+    fused, state = Fused(ALL[name]()), ALL[name]().state
+    case = problem(name, 5, 4, 2, 3, (2, 5, 0, 3))
+    noises = [Regulariser(dict.fromkeys(state, 0.4), seed=4), Regulariser(dict.fromkeys(state, 0.4))]
+    if name != "minGRU":
+        noises += [Regulariser({"h": 0.3}, 0.25, seed=4), Regulariser(recurrent_dropout=0.25, seed=4)]
+    for noise in noises:
+        assert_same(case, fused, keep=True, regulariser=noise)
+
+
+@pytest.mark.parametrize("name", FUSED)
+def test_without_a_trace_and_step_by_step(name: str) -> None:
+    for lengths in (None, (3, 9, 0, 4)):
+        case = problem(name, 9, 4, 2, 3, lengths)
+        want, fused = forward(case.cell, case.p, case.x, case.initial, lengths), Fused(case.cell)
+        got = forward(fused, case.p, case.x, case.initial, lengths, keep=False)
+        for pair in zip((got.output, *got.last), (want.output, *want.last), strict=True):
+            close(*pair, 1e-13)
+        assert not got.kept
+    plain, stepper = (
+        Stepper(case.cell, case.p, state=case.initial),
+        Stepper(Fused(case.cell), case.p, state=case.initial),
+    )
+    for x in case.x:
+        close(stepper.step(x), plain.step(x), 1e-13)
+    for batch in (2, 7):
+        plain.state = stepper.state = tuple(np.ones((batch, s.shape[1])) for s in plain.state)
+        close(stepper.step(np.ones((batch, 2))), plain.step(np.ones((batch, 2))), 1e-13)
+
+
+@pytest.mark.parametrize("name", ["LSTM", "GRU", "GRU-before"])
+def test_gradients_are_those_of_differences(name: str) -> None:
+    check_cell(Fused(ALL[name]()))
+
+
+def test_a_wrong_derivative_is_in_the_kernels_too() -> None:
+    """What is compiled is the cell's own step backward, and nothing that knows better."""
+
+    class Wrong(cells.LSTM):
+        def step_backward(self, p: Weights, now: Now, dstate: tuple[Any, ...]) -> None:
+            super().step_backward(p, now, dstate)
+            dstate[1][...] *= 1.001
+
+    with pytest.raises(AssertionError, match="analytic"):
+        check_cell(Fused(Wrong()))
+
+
+def test_layers_of_both_directions_share_a_fused_cell() -> None:
+    rng = np.random.default_rng(0)
+    x, doutput = rng.normal(size=(30, 3, 4)), rng.normal(size=(30, 3, 12))
+    noise = {"dropconnect": 0.3, "zoneout": 0.2, "recurrent_dropout": 0.25}
+    for options in ({}, noise):
+        found = []
+        for cell in (cells.LSTM(), Fused(cells.LSTM())):
+            layer = Recurrent(cell, 4, 6, layers=2, bidirectional=True, dtype=np.float64, **options)
+            for lengths in ([30, 2, 0], [12, 30, 7], None):
+                output, last = layer(x, lengths=lengths)
+                dx, _ = layer.backward(doutput)
+                found.append([output, *last, dx, layer.grads.flat.copy()])
+        for one, other in zip(found[:3], found[3:], strict=True):
+            for got, want in zip(other, one, strict=True):
+                close(got, want, 1e-11)
+
+
+def test_other_arrays_of_the_same_sizes_are_not_taken_for_those_of_before() -> None:
+    """Parameters elsewhere, and parameters changed where they are; and what is prepared is not kept without end."""
+    case, fused, trace = problem("GRU", 30, 3, 2, 5), Fused(cells.GRU()), None
+    for seed in (0, 1, 0):
+        other = problem("GRU", 30, 3, 2, 5, seed=seed)
+        trace = forward(fused, other.p, case.x, trace=trace)
+        close(trace.output, forward(cells.GRU(), other.p, case.x).output, 1e-13)
+        other.p.flat[...] *= 0.5
+        trace = forward(fused, other.p, case.x, trace=trace)
+        close(trace.output, forward(cells.GRU(), other.p, case.x).output, 1e-13)
+    assert trace is not None
+    for _ in range(3 * trace.MOST_PREPARED):
+        trace = forward(fused, problem("GRU", 30, 3, 2, 5).p.copy(), case.x, trace=trace)
+    assert len(trace.prepared) <= trace.MOST_PREPARED
+
+
+def test_a_second_pass_prepares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    layer, x = Recurrent(Fused(cells.LSTM()), 4, 6), np.ones((30, 5, 4), "float32")
+    layer(x)
+    layer.backward(np.ones((30, 5, 6), "float32"))
+    monkeypatch.setattr("rnncore.kernels.host._Calls", None)
+    layer(x)
+    layer.backward(np.ones((30, 5, 6), "float32"))
+
+
+def test_tanh_of_float32_is_within_a_few_units_of_the_last_place() -> None:
+    """At every 101st number up to where it is 1, and never beyond 1; NaN stays NaN."""
+    bits = np.arange(0, np.float32(20).view(np.uint32), 101, dtype=np.uint32)
+    x = np.concatenate([bits.view(np.float32), -bits.view(np.float32)])
+    x = np.concatenate([x, np.array([np.inf, -np.inf, np.nan, 0, -0.0, 1e-42], np.float32)])[None]
+    p = {"W": np.eye(1, dtype="f4"), "U": np.zeros((1, 1), "f4"), "b": np.zeros(1, "f4")}
+    with np.errstate(invalid="ignore"):
+        found = forward(Fused(cells.RNN()), p, x[..., None]).output.ravel()
+    want = np.tanh(x.ravel().astype(np.float64))
+    units = np.abs(found - want) / np.spacing(np.maximum(np.abs(want), 1e-38).astype(np.float32))
+    assert np.isnan(found[-4]) and np.abs(found[~np.isnan(found)]).max() == 1
+    assert np.nanmax(units) < 5
+
+
+def test_what_cannot_be_recorded_says_so() -> None:
+    case = problem("LSTM-layernorm", 2, 2, 2, 3)
+    with pytest.raises(CannotRecord, match="LayerNormLSTM.step cannot be recorded"):
+        forward(Fused(case.cell), case.p, case.x)
+
+
+@pytest.mark.parametrize("options", [{"products": "tf32"}, {"persistent": True}])
+def test_what_only_a_gpu_has_is_refused(options: dict[str, Any]) -> None:
+    case = problem("LSTM", 2, 2, 2, 3)
+    with pytest.raises(TypeError, match="are for the GPU"):
+        forward(Fused(case.cell, **options), case.p, case.x)
+
+
+def test_a_used_layer_can_be_copied() -> None:
+    layer, x = Recurrent(Fused(cells.GRU()), 4, 6), np.ones((3, 2, 4), "float32")
+    want, _ = layer(x)
+    np.testing.assert_array_equal(copy.deepcopy(layer)(x)[0], want)
+
+
+def test_layers_say_it_by_a_word() -> None:
+    plain, fused = GRU(4, 6), GRU(4, 6, fused=True)
+    x = np.random.default_rng(0).normal(size=(5, 3, 4)).astype("float32")
+    assert isinstance(fused.stack.cell, Fused) and type(fused.cell) is cells.GRU
+    np.testing.assert_allclose(fused(x)[0], plain(x)[0], atol=1e-6)
+    assert "fused" in repr(fused) and "fused" not in repr(plain)
+
+
+class TestCompiling:
+    """Where what is compiled goes, and what is said when it cannot be."""
+
+    TEXT = "int answer(void) { return 42; }\n"
+
+    @pytest.fixture(autouse=True)
+    def own_folder(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("RNNCORE_CACHE", str(tmp_path / "cache"))
+        processor.compiled.cache_clear()
+        yield
+        processor.compiled.cache_clear()
+
+    def test_it_is_compiled_once_for_all_processes(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        assert processor.compiled(self.TEXT).answer() == 42
+        processor.compiled.cache_clear()
+        monkeypatch.setattr(subprocess, "run", None)
+        assert processor.compiled(self.TEXT).answer() == 42
+        assert [path.suffix for path in processor.cache_folder().iterdir()] == [".so"]  # and nothing is left behind
+
+    def test_another_compiler_or_processor_is_another_library(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        processor.compiled(self.TEXT)
+        for name in ("_version", "cpu_model"):
+            processor.compiled.cache_clear()
+            monkeypatch.setattr(processor, name, lambda *path: "another")
+            processor.compiled(self.TEXT)
+        assert len(list(processor.cache_folder().iterdir())) == 3
+
+    def test_a_truncated_library_is_made_again(self) -> None:
+        done = subprocess.run([sys.executable, "-c", _COMPILE], check=False)  # not loaded here, for it is cut short
+        assert done.returncode == 0
+        (library,) = processor.cache_folder().iterdir()
+        library.write_bytes(library.read_bytes()[:100])
+        assert processor.compiled(self.TEXT).answer() == 42
+
+    def test_a_folder_that_cannot_be_written_is_done_without(self, tmp_path: Path) -> None:
+        (tmp_path / "cache").write_text("a file where a folder should be")
+        assert processor.compiled(self.TEXT).answer() == 42
+
+    def test_no_compiler(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("PATH", "")
+        monkeypatch.delenv("CC", raising=False)
+        with pytest.raises(NoCompiler, match="need a C compiler, and none of cc, gcc, clang is there: install one"):
+            processor.compiled(self.TEXT)
+
+    def test_a_compiler_that_refuses(self) -> None:
+        with pytest.raises(NoCompiler, match="does not compile the fused kernels:\n(.|\n)*error"):
+            processor.compiled("int answer(void) { return; }}\n")
+
+
+_COMPILE = f"from rnncore.kernels import processor; processor.compiled({TestCompiling.TEXT!r})"
