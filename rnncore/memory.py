@@ -56,7 +56,7 @@ class Memory:
         buffer = self.take(name, rows * (sum(columns) if self.kept else 2 * most))
         return Slabs(buffer, rows, starts, columns)
 
-    def _on_end(self, name: str, rows: int, before: int, k: int, w: int) -> Array:
+    def on_end(self, name: str, rows: int, before: int, k: int, w: int) -> Array:
         """Return k slabs of the buffer `name`, after `before` columns of it, as one view (k, rows, w)."""
         return self.take(name, rows * (before + k * w))[rows * before :].reshape(k, rows, w)
 

@@ -110,3 +110,10 @@ def by_full_name(
     if unknown:
         raise KeyError(f"no parameters {unknown} to initialise; there are {', '.join(names)}")
     return {name: own.get(name, own[name.rpartition(".")[2]]) for name in names}
+
+
+def as_fused(cell: Cell) -> Cell:
+    """Return the cell with its steps as fused kernels."""
+    from rnncore.kernels import Fused  # here, since most who import the library never ask for it
+
+    return cell if isinstance(cell, Fused) else Fused(cell)

@@ -12,7 +12,7 @@ from rnncore import cells
 from rnncore.array import Array, array_module, check_float, module_for, to_host
 from rnncore.cells.base import Cell, as_cell
 from rnncore.layout import Layout, check_values, join_states, split_states
-from rnncore.options import Initialisers, Options, at_least, by_full_name, check_rates, known, zoneout_rates
+from rnncore.options import Initialisers, Options, as_fused, at_least, by_full_name, check_rates, known, zoneout_rates
 from rnncore.regularise import Regulariser
 from rnncore.sequence import Lengths
 from rnncore.stack import Draw, Rates, Stack
@@ -44,21 +44,21 @@ class Recurrent:
     seed : of the first values and of all noise: equal seeds give equal layers on every device.
     dtype : float32 or float64; inputs must have the same.
     device : 'cpu' (NumPy) or 'cuda' (CuPy).
-    fused : whether steps run as kernels generated from the cell, which is faster: `rnncore.kernels.Fused`. On the
-        processor that needs a C compiler; `NoCompiler` is raised at the first call where there is none.
+    fused : whether steps run as kernels generated from the cell, which is faster; on the processor that takes a C
+        compiler. See `rnncore.kernels.Fused`.
 
     Attributes
     ----------
     params, grads : named arrays, views of one flat buffer each (`params.flat`), for an optimiser:
         "layer0.W", "layer0.reverse.W", "layer1.W", and so on for U and b.
-    traces : of the last call, for every layer a tuple of its directions: every gate and state (h, c) at every step,
-        and after `backward` their gradients. That of a reverse direction has the steps in the order in which it ran.
-    trace : that of the last layer, forward direction.
+    traces : of the last call, for every layer a tuple of its directions, whose steps lie in the order in which they
+        ran: every gate and state (h, c) at every step, and after `backward` their gradients. `trace` is the last
+        layer's, forward.
     training : whether there is noise, at first True; set it to False to evaluate.
-    keeps_trace : whether a call that is not training keeps its traces, at first True. Without them it is faster, and
-        there is nothing to look at or to go back through but outputs and last states.
-    passes : how many calls have been made in training. The noise of a call depends on `seed` and this number alone,
-        so to save it and to set it again is all that an exact resume needs.
+    keeps_trace : whether a call that is not training keeps its traces, at first True. It is faster without, and has
+        nothing to look at or to go back through but outputs and last states.
+    passes : how many calls have been made in training: noise depends on `seed` and this alone, so an exact resume is
+        to set it to what it was.
 
     Examples
     --------
@@ -101,7 +101,7 @@ class Recurrent:
         self.training, self.passes = True, 0
         rates, xp = Rates(dropout, dropconnect, regulariser), module_for(device)
         self.stack = Stack(
-            _fused(cell) if fused else cell, input_size, hidden_size, layers, self.directions, rates, dtype, xp
+            as_fused(cell) if fused else cell, input_size, hidden_size, layers, self.directions, rates, dtype, xp
         )
         self.params, self.grads = self.stack.params, self.stack.grads
         self.params.initialise(by_full_name(self.params, cell, initialisers), seed)
@@ -220,8 +220,7 @@ class Recurrent:
         return Stepper(self, batch, state)
 
     def __repr__(self) -> str:
-        shape = f"{self.input_size}, {self.hidden_size}"
-        shape += f", layers={self.layers}" if self.layers > 1 else ""
+        shape = f"{self.input_size}, {self.hidden_size}" + (f", layers={self.layers}" if self.layers > 1 else "")
         shape += (", bidirectional" if self.directions > 1 else "") + (", fused" if self._options["fused"] else "")
         return f"{type(self).__name__}({shape}): {self.params.size:,} parameters"
 
@@ -240,12 +239,6 @@ class Recurrent:
     def _split(self, name: str, states: Array | Sequence[Array | None], layout: Layout) -> list[list[Array | None]]:
         lanes, batch = self.layers * self.directions, layout.packing.batch
         return split_states(name, states, self.cell.state, lanes, self.params.flat, batch, required=name == "state")
-
-
-def _fused(cell: Cell) -> Cell:
-    from rnncore.kernels import Fused  # here, since most imports of the library never ask for it
-
-    return cell if isinstance(cell, Fused) else Fused(cell)
 
 
 class LSTM(Recurrent):

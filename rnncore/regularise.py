@@ -185,7 +185,7 @@ def _zones(rate: float, random: np.random.Generator, name: str, trace: Trace) ->
     drawn = trace.xp.asarray(random.random((packing.rows, size), np.float32) < rate)
     slabs = trace.slabs(buffer, size)
     if is_on_gpu(drawn) and trace.kept and len(set(trace.widths)) == 1:  # all steps at once: a step costs a launch
-        rows = trace._on_end(buffer, size, 0, len(slabs), trace.widths[0]).swapaxes(1, 2)
+        rows = trace.on_end(buffer, size, 0, len(slabs), trace.widths[0]).swapaxes(1, 2)
         rows[...] = 0
         rows[packing.index("_time", drawn), packing.index("column_of_row", drawn)] = drawn
         return slabs

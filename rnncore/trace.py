@@ -129,8 +129,8 @@ class Trace(Memory):
         if k == 1:
             return Run(steps, rows, b, self._a[first][None], self._states[0][first + 1][None], da)
         before, h = sum(self.widths[:first]), self.cell.state[0]
-        a = self._on_end("a", A, before, k, w)
-        return Run(steps, rows, b, a, self._on_end(f"state {h}", self.sizes[h], self.initial_width + before, k, w), da)
+        a = self.on_end("a", A, before, k, w)
+        return Run(steps, rows, b, a, self.on_end(f"state {h}", self.sizes[h], self.initial_width + before, k, w), da)
 
     def where(self, name: str) -> Slabs:
         """Return the slabs of all gates, "a", or of a saved value; of a state with the initial one before them."""

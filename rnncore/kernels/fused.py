@@ -28,15 +28,22 @@ from rnncore.views import Slabs
 
 
 class Fused:
-    """A cell for the GPU: what `cell` does in a step, as products and one fused kernel between them.
+    """What `cell` does in a step, as products and one fused kernel between them; `fused=True` of a layer.
 
     It is a cell itself and goes wherever one goes: into `rnncore.Recurrent`, `rnncore.forward`, a captioner. The
     kernels are generated from the cell's own `step` and `step_backward` (`rnncore.kernels.record`), so there is no
     second definition, and a cell of your own is fused as ours are. Parameters, gradients and the Trace are the cell's.
 
+    On NumPy's arrays kernels are C, compiled by the machine's compiler at the first step of a kind and kept for other
+    processes (`rnncore.kernels.processor`); products are NumPy's. Numbers differ from the cell's own by rounding, in
+    float32 by tanh too, which is within 5 units of the last place. On a GPU they are CUDA.
+
     Parameters
     ----------
     cell : any cell whose steps can be recorded; one that cannot raises `CannotRecord` at its first step.
+
+    The others are for the GPU alone:
+
     graph : whether the loop over time is captured as a CUDA graph from the second pass of the same sizes on, so that
         a pass costs one launch. Zoneout and recurrent dropout are part of it: their masks are drawn before the loop.
     products : 'float32', 'tf32' or 'bf16': how the products of float32 arrays, in the loop and after it, round their
@@ -47,6 +54,11 @@ class Fused:
     padded : batches of mixed lengths of up to so many sequences run over all T steps at all B columns, so that one
         graph serves all lengths, as a captioner's batches need it, whose lengths hardly come twice. It is worth its
         work where launches cost more than numbers. Larger batches run without padding, captured where lengths recur.
+
+    Raises
+    ------
+    NoCompiler
+        At the first step on the processor, if there is no C compiler.
 
     Examples
     --------

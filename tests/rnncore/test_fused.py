@@ -174,13 +174,14 @@ def test_tanh_of_float32_is_within_a_few_units_of_the_last_place() -> None:
         found = forward(Fused(cells.RNN()), p, x[..., None]).output.ravel()
     want = np.tanh(x.ravel().astype(np.float64))
     units = np.abs(found - want) / np.spacing(np.maximum(np.abs(want), 1e-38).astype(np.float32))
-    assert np.isnan(found[-4]) and np.abs(found[~np.isnan(found)]).max() == 1
+    assert np.isnan(found[-4])
+    assert np.abs(found[~np.isnan(found)]).max() == 1
     assert np.nanmax(units) < 5
 
 
 def test_what_cannot_be_recorded_says_so() -> None:
     case = problem("LSTM-layernorm", 2, 2, 2, 3)
-    with pytest.raises(CannotRecord, match="LayerNormLSTM.step cannot be recorded"):
+    with pytest.raises(CannotRecord, match=r"LayerNormLSTM\.step cannot be recorded"):
         forward(Fused(case.cell), case.p, case.x)
 
 
@@ -200,9 +201,11 @@ def test_a_used_layer_can_be_copied() -> None:
 def test_layers_say_it_by_a_word() -> None:
     plain, fused = GRU(4, 6), GRU(4, 6, fused=True)
     x = np.random.default_rng(0).normal(size=(5, 3, 4)).astype("float32")
-    assert isinstance(fused.stack.cell, Fused) and type(fused.cell) is cells.GRU
+    assert isinstance(fused.stack.cell, Fused)
+    assert type(fused.cell) is cells.GRU
     np.testing.assert_allclose(fused(x)[0], plain(x)[0], atol=1e-6)
-    assert "fused" in repr(fused) and "fused" not in repr(plain)
+    assert "fused" in repr(fused)
+    assert "fused" not in repr(plain)
 
 
 class TestCompiling:
@@ -250,7 +253,7 @@ class TestCompiling:
             processor.compiled(self.TEXT)
 
     def test_a_compiler_that_refuses(self) -> None:
-        with pytest.raises(NoCompiler, match="does not compile the fused kernels:\n(.|\n)*error"):
+        with pytest.raises(NoCompiler, match=r"does not compile the fused kernels:\n(.|\n)*error"):
             processor.compiled("int answer(void) { return; }}\n")
 
 
