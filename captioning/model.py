@@ -25,6 +25,7 @@ from captioning.parts import Parts
 from rnncore.array import Array, Workspace, module_for, to_host
 from rnncore.layers import Dropout
 from rnncore.losses import log_softmax, softmax_cross_entropy
+from rnncore.options import as_fused
 from rnncore.packing import Packing
 from rnncore.params import Params, join
 
@@ -58,6 +59,7 @@ class Captioner:
     dtype : float32, or float64 for gradient checks.
     device : 'cpu' or 'cuda'.
     tensors : every parameter and constant of a trained model, by name, in place of first values.
+    fused : whether the cells run as fused kernels (`rnncore.kernels.Fused`).
 
     Attributes
     ----------
@@ -76,9 +78,14 @@ class Captioner:
         device: str = "cpu",
         tensors: Mapping[str, np.ndarray[Any, Any]] | None = None,
         grid: tuple[int, ...] | None = None,
+        fused: bool = False,
     ) -> None:
         self.recipe, self.xp = recipe, module_for(device)
         self.parts = parts = Parts(recipe, words, features, grid)
+        if fused and parts.grid:
+            raise CaptioningError(
+                "training.fused: attention looks across units, which no fused kernel does; leave it out"
+            )
         self.params = Params(join(parts.trained()), dtype, self.xp)
         self.constants = Params(join(parts.constant()), dtype, self.xp)
         self.grads = self.params.like()
@@ -92,7 +99,8 @@ class Captioner:
         self._g = {part: self.grads.scope(part) for part in names}
         model, seed = recipe.model, recipe.training.seed
         weights, gradients = ([home[name] for name in parts.layers] for home in (self._p, self._g))
-        self.network = Network(parts.cells, weights, gradients, model, seed)
+        cells = [as_fused(cell) for cell in parts.cells] if fused else parts.cells
+        self.network = Network(cells, weights, gradients, model, seed)
         rates = {"picture": model.picture_dropout, "words": model.word_dropout, "output": model.output_dropout}
         rates |= {"grid": model.picture_dropout} if parts.grid else {}
         self.dropout = {place: Dropout(rate, 3 * seed + k) for k, (place, rate) in enumerate(rates.items())}

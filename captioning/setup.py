@@ -81,11 +81,12 @@ def make_optimiser(settings: Settings, model: Captioner) -> Optimiser:
     """Return the optimiser of a recipe."""
     if settings.weight_decay and settings.optimiser != "adamw":
         raise CaptioningError("training.weight_decay works with the optimiser 'adamw' only; set one or the other")
+    fused = settings.fused and model.xp is np  # on a GPU it is the cells alone
     if settings.optimiser == "adamw":
-        return AdamW(model.params, settings.learning_rate, decay=settings.weight_decay)
+        return AdamW(model.params, settings.learning_rate, decay=settings.weight_decay, fused=fused)
     if settings.optimiser == "sgd":
         return SGD(model.params, settings.learning_rate, momentum=0.9)
-    return Adam(model.params, settings.learning_rate)
+    return Adam(model.params, settings.learning_rate, fused=fused)
 
 
 def make_schedule(settings: Settings, steps: int) -> schedules.Schedule:

@@ -89,7 +89,9 @@ class Trainer:
         first = first_values(start, recipe, self.vocabulary, self.source)
         vectors = None if first else self._vectors(glove)
         sizes = (len(self.vocabulary), self.source.size)
-        self.model = Captioner(recipe, *sizes, vectors, device=device, tensors=first, grid=self.source.grid)
+        self.model = Captioner(
+            recipe, *sizes, vectors, device=device, tensors=first, grid=self.source.grid, fused=self.settings.fused
+        )
         if not first:
             self.model.fit(*rows_of(features, dataset.names("train"), self.model))
         self.train_split = self._split(dataset, "train", features)

@@ -114,12 +114,12 @@ class Workspace:
         self._buffers: dict[str, Array] = {}
 
     def take(self, name: str, *shape: int) -> Array:
-        """Return the buffer `name` in the given shape; what it held before is lost, and so is any view of it."""
+        """Return the buffer `name` in the given shape: as it was left, or zeros, and elsewhere, where it must grow."""
         size = math.prod(shape)
         buffer = self._buffers.get(name)
         if buffer is None or buffer.size < size:
             spare = 1.25 if buffer is not None else 1.0  # sizes that vary from batch to batch settle soon
-            buffer = self._buffers[name] = self.xp.empty(int(size * spare), self.dtype)
+            buffer = self._buffers[name] = self.xp.zeros(int(size * spare), self.dtype)
         return buffer[:size].reshape(shape)
 
     def buffers(self) -> list[Array]:

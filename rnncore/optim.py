@@ -20,13 +20,17 @@ Examples
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from rnncore.array import Array, array_module, check_float, check_shape, is_on_gpu, to_host
 from rnncore.params import Params
+
+if TYPE_CHECKING:
+    from rnncore.kernels.numbers import Numbers
 
 #: Numbers in a block: parameters, gradient, two moments and a scratch of float32 are 640 KB. One thread works through
 #: them: beside OpenBLAS, whose own thread spins on for a while after every product, a second one has no core to itself.
@@ -125,6 +129,9 @@ class Adam(Optimiser):
     What is kept is :math:`m / (1 - \beta_1)` and :math:`v / (1 - \beta_2)`, the weighted sums of gradients
     and of their squares: the constant factors then join the bias corrections in two scalars a step, which is
     algebraically the same and saves two passes.
+
+    fused : whether all of it is one compiled loop over the parameters, `rnncore.kernels.numbers`, which takes a C
+        compiler; for parameters on the host. The numbers differ by rounding.
     """
 
     slots = ("gradient_sum", "square_sum")
@@ -136,28 +143,49 @@ class Adam(Optimiser):
         beta1: float = 0.9,
         beta2: float = 0.999,
         epsilon: float = 1e-8,
+        fused: bool = False,
     ) -> None:
         super().__init__(params, learning_rate)
         if not (0 <= beta1 < 1 and 0 <= beta2 < 1 and epsilon > 0):
             raise ValueError(f"expected beta1, beta2 in [0, 1) and epsilon > 0, got {beta1}, {beta2}, {epsilon}")
         self.beta1, self.beta2, self.epsilon = beta1, beta2, epsilon
+        self._fused = _compiled(_adam, self.flat, numbers=4) if fused else None
 
     def _update(self, grads: Array) -> None:
-        xp = array_module(self.flat)
         first = (1 - self.beta1) / (1 - self.beta1**self.steps)
         second = math.sqrt((1 - self.beta2) / (1 - self.beta2**self.steps))
         rate, epsilon = -self.learning_rate * first / second, self.epsilon / second
-        for p, g, m, v, scratch in self._blocks(grads):
-            m *= self.beta1
-            m += g
-            xp.multiply(g, g, out=scratch)
-            v *= self.beta2
-            v += scratch
-            xp.sqrt(v, out=scratch)
-            scratch += epsilon
-            xp.divide(m, scratch, out=scratch)
-            scratch *= rate
-            p += scratch
+        numbers = (self.beta1, self.beta2, epsilon, rate)
+        if self._fused is not None:
+            self._fused((self.flat, grads, *self._state.values()), numbers)
+            return
+        for block in self._blocks(grads):
+            arguments = (*block, *numbers)
+            _adam(array_module(self.flat), *arguments)
+
+
+def _adam(
+    xp: ModuleType, p: Array, g: Array, m: Array, v: Array, scratch: Array,
+    beta1: float, beta2: float, epsilon: float, rate: float,
+) -> None:  # fmt: skip
+    m *= beta1
+    m += g
+    xp.multiply(g, g, out=scratch)
+    v *= beta2
+    v += scratch
+    xp.sqrt(v, out=scratch)
+    scratch += epsilon
+    xp.divide(m, scratch, out=scratch)
+    scratch *= rate
+    p += scratch
+
+
+def _compiled(change: Callable[..., None], flat: Array, numbers: int) -> Numbers:
+    if is_on_gpu(flat):
+        raise TypeError("fused: expected parameters on the host, got them on the GPU; leave it out there")
+    from rnncore.kernels.numbers import Numbers  # here, since most who import the library never ask for it
+
+    return Numbers(change, ("p", "g", "m", "v"), numbers, flat.dtype)
 
 
 class AdamW(Adam):
@@ -177,7 +205,7 @@ class AdamW(Adam):
         learning_rate: float = 1e-3,
         decay: float = 1e-2,
         names: Sequence[str] | None = None,
-        **adam: float,
+        **adam: Any,
     ) -> None:
         super().__init__(params, learning_rate, **adam)
         if not decay >= 0:

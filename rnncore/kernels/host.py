@@ -141,11 +141,6 @@ class Buffers:
         for name, rows in program.temporaries.items():
             self.temporaries[name] = self.trace.take(name, rows * most)
 
-    def clear(self) -> None:
-        """Let the columns of nobody in that memory begin at zero."""
-        for memory in self.temporaries.values():
-            memory[...] = 0
-
     def __getitem__(self, name: str) -> Places:
         what, _, which = name.partition(" ")
         if name in self.temporaries:
@@ -261,7 +256,6 @@ class _Calls:
         self, program: Program, functions: Sequence[Callable[[int], None]], p: Weights, buffers: Buffers
     ) -> None:
         self.p, self.buffers, self.count = p, buffers, len(buffers.widths)
-        buffers.clear()
         self.tables: list[Array] = []
         self.places: dict[str, Places] = {}
         stages, kernels = [], iter(functions)

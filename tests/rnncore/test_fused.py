@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncore import GRU, Recurrent, Regulariser, cells
+from rnncore import GRU, Adam, AdamW, Params, Recurrent, Regulariser, cells
 from rnncore.cells import Cell, Now, Weights
 from rnncore.gradcheck import check_cell
 from rnncore.kernels import CannotRecord, Fused, processor
@@ -258,3 +258,28 @@ class TestCompiling:
 
 
 _COMPILE = f"from rnncore.kernels import processor; processor.compiled({TestCompiling.TEXT!r})"
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_adam_in_one_loop_is_adam(dtype: Any) -> None:
+    """Of so many parameters that vectors leave some over, moments and all, over a flush of vanished ones."""
+    rng, tolerance = np.random.default_rng(0), 1e-13 if dtype == np.float64 else 1e-5
+    shapes = {"W": (37, 29), "b": (37,)}
+    for kind in (Adam, AdamW):
+        plain, fused = Params(shapes, dtype), Params(shapes, dtype)
+        plain.flat[...] = fused.flat[...] = rng.normal(size=plain.size)
+        one, other = kind(plain, 0.01), kind(fused, 0.01, fused=True)
+        for k in range(70):
+            gradient = (rng.normal(size=plain.size) * 10.0 ** -(k % 30)).astype(dtype)
+            one.learning_rate = other.learning_rate = 0.01 / (k + 1)
+            one.step(gradient)
+            other.step(gradient)
+        close(fused.flat, plain.flat, tolerance)
+        for name in Adam.slots:
+            close(other.state_dict()[name], one.state_dict()[name], tolerance)
+
+
+def test_arrays_that_one_loop_cannot_run_over_are_refused() -> None:
+    optimiser = Adam(np.zeros(6, "float32"), fused=True)
+    with pytest.raises(ValueError, match=r"g: expected 6 numbers of float32 that lie on end, got \(6,\) of float32"):
+        optimiser.step(np.zeros(12, "float32")[::2])
