@@ -61,10 +61,8 @@ class Memory:
         return self.take(name, rows * (before + k * w))[rows * before :].reshape(k, rows, w)
 
     def gradients_by_columns(self) -> Array:
-        """Return memory for `da` (P·H, N); the columns behind it, which products of nobody's columns read, are zero."""
-        da, rows = self._by_columns(self._heights[1], self.packing.rows), self.packing.rows
-        da[:, rows:] = 0
-        return da[:, :rows]
+        """Return memory for `da` (P·H, N)."""
+        return self._by_columns(self._heights[1], self.packing.rows)[:, : self.packing.rows]
 
     def product_buffer(self, columns: int) -> Array:
         """Return memory (G·H, columns) for products of W: that of `da`, which forward has no use for.

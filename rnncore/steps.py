@@ -112,7 +112,7 @@ class InputProducts:
         self.there = slice(0, 0)
 
     def buffer(self, chunk: slice) -> Array:
-        """Return where the products of these rows go, (G·H, columns), some columns of zeros behind them."""
+        """Return where the products of these rows go, (G·H, columns), some columns of nobody behind them."""
         return self.trace.product_buffer(chunk.stop - chunk.start)
 
     def compute(self, run: Run) -> Array:
@@ -123,9 +123,7 @@ class InputProducts:
             if self.alone:
                 self.trace.xp.matmul(rows, self.W.T, out=self.product.T)
             else:
-                columns = len(rows)
-                self.trace.xp.matmul(self.W, rows.T, out=self.product[:, :columns])
-                self.product[:, columns:] = 0
+                self.trace.xp.matmul(self.W, rows.T, out=self.product[:, : len(rows)])
         here: Array = self.product[:, run.rows.start - self.there.start : run.rows.stop - self.there.start]
         return here
 

@@ -14,6 +14,8 @@ from rnncore.cells import Cell, Now, Weights
 from rnncore.gradcheck import check_cell
 from rnncore.kernels import CannotRecord, Fused, processor
 from rnncore.kernels.processor import NoCompiler
+from rnncore.kernels.program import compose
+from rnncore.kernels.symbols import Matrix, Product, Tape, Weight
 from rnncore.sequence import Stepper, backward, forward
 from tests.rnncore.problems import ALL, SIZES, Problem, problem
 
@@ -120,6 +122,21 @@ def test_a_wrong_derivative_is_in_the_kernels_too() -> None:
 
     with pytest.raises(AssertionError, match="analytic"):
         check_cell(Fused(Wrong()))
+
+
+@pytest.mark.parametrize(("order", "expected"), [((0, 2), [6]), ((2, 0), [2, 4])], ids=str)
+def test_products_are_joined_where_rows_of_a_parameter_follow_one_another(
+    order: tuple[int, ...], expected: list[int]
+) -> None:
+    """H = 2; the first product is with four rows of U, the second with the other two, or the other way about."""
+    tape, parts = Tape(), {0: slice(4), 2: slice(4, 6)}
+    U, a, d = Weight(tape, Matrix("U", 0, 6, 2, False), False), tape.rows("a", 6), tape.rows("d", 2)
+    a *= 2.0
+    for k in order:
+        d += np.matmul(U[parts[k]].T, a[parts[k]])
+    for adds in (True, False):
+        stages = compose(tape, 2, adds).stages
+        assert [stage.matrix.rows for stage in stages if isinstance(stage, Product)] == expected
 
 
 def test_layers_of_both_directions_share_a_fused_cell() -> None:
