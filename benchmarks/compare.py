@@ -3,8 +3,8 @@
     python -m benchmarks.compare before.json after.json
 
 Times of two days cannot be compared, but ratios can that were measured in turns within each run: every row is held to
-the same peer as before, and its ratio to that peer, ours / theirs, to the one before. Where a record has no peer (the
-cost report), the LSTM of the same run is the yardstick.
+the same peer as before, and its ratio to that peer, ours / theirs, to the one before; so is ours with fused kernels
+where both records have it. Where a record has no peer (the cost report), the LSTM of the same run is the yardstick.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ from rich.table import Table
 
 from benchmarks.numbers import MARGIN, Change, compare, pair_ratios
 from benchmarks.record import load
-from benchmarks.tables import key, reference, what
+from benchmarks.rows import SIDES, key, reference, what
 
 STYLE = {"better": "green", "worse": "red", "noise": "dim"}
 
 
 class Compared(NamedTuple):
-    """A row of both records."""
+    """A row of both records, and which side of ours it is about."""
 
     what: str
     cell: str
+    side: str
     peer: str
     change: Change
 
 
 def changes(before: Mapping[str, Any], after: Mapping[str, Any], margin: float = MARGIN) -> Iterator[Compared]:
-    """Yield every row that both records have with a peer in common.
+    """Yield every row that both records have with a peer in common, once for each side of ours that both have.
 
     Raises
     ------
@@ -51,8 +52,10 @@ def changes(before: Mapping[str, Any], after: Mapping[str, Any], margin: float =
         peer = None if old is None else peer_of(old, row)
         if old is not None and peer is not None:
             found = True
-            ratios = (pair_ratios(each["seconds"]["ours"], each["seconds"][peer]) for each in (old, row))
-            yield Compared(f"{row['work']}, {what(row)}", row["cell"], peer, compare(*ratios, margin=margin))
+            for side in (s for s in SIDES if all(s in each["seconds"] for each in (old, row))):
+                ratios = (pair_ratios(each["seconds"][side], each["seconds"][peer]) for each in (old, row))
+                change = compare(*ratios, margin=margin)
+                yield Compared(f"{row['work']}, {what(row)}", row["cell"], SIDES[side], peer, change)
     if not found:
         raise ValueError("the records have no row with the same peer in common")
 
@@ -70,7 +73,7 @@ def main(
 ) -> None:
     """Say of every row whether it became better or worse, or whether that is noise; exit code 1 if any is worse."""
     out = Console(highlight=False)
-    table = Table("work", "cell", "peer", "later / earlier", "95 %", "verdict")
+    table = Table("work", "cell", "side", "peer", "later / earlier", "95 %", "verdict")
     try:
         found = list(changes(load(before), load(after), margin))
     except (OSError, ValueError) as error:
@@ -79,7 +82,7 @@ def main(
         ratio, low, high, verdict = row.change
         style = STYLE[verdict]
         cells = (f"{ratio:.3f}", f"{low:.3f} to {high:.3f}", f"[{style}]{verdict}[/]")
-        table.add_row(row.what, row.cell, row.peer, *cells)
+        table.add_row(row.what, row.cell, row.side, row.peer, *cells)
     out.print(table)
     raise typer.Exit(int(any(row.change.verdict == "worse" for row in found)))
 

@@ -10,13 +10,14 @@ import sys
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
 from encoders.files import atomic_write
-from rnncore import machine
+from rnncore import doctor, machine
 
 RESULTS = Path(__file__).parent / "results"
 #: Where x86-64 machines are told to run alike, OpenBLAS is held to AVX2 by these.
@@ -34,8 +35,19 @@ def setting(program: str) -> dict[str, Any]:
     return {
         "command": machine.command_line(program),
         "date": datetime.now(UTC).date().isoformat(),
-        "machine": described | {"simd": machine.simd()["widest"]},
+        "machine": described | {"simd": machine.simd()["widest"], "fused": fused_kernels()},
     }
+
+
+@cache
+def fused_kernels() -> dict[str, Any]:
+    """Return which compiler makes fused kernels here, or why there are none."""
+    return doctor.fused_kernels()
+
+
+def has_fused() -> bool:
+    """Whether our layers can run as fused kernels here."""
+    return fused_kernels()["why"] is None
 
 
 def slug(described: Mapping[str, Any]) -> str:
@@ -84,6 +96,12 @@ def warn_if_held_back() -> None:
             f"figures for others to read are measured without: env {unset} ..., or --both",
             markup=False,
         )
+
+
+def warn_if_not_fused() -> None:
+    """Say so on stderr if fused kernels cannot take part."""
+    if not has_fused():
+        err.print(f"warning: fused kernels take no part: {fused_kernels()['why']}", markup=False)
 
 
 def environment(held: bool) -> dict[str, str]:

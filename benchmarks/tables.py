@@ -11,14 +11,23 @@ from typing import Annotated, Any
 
 import typer
 
-from benchmarks.numbers import Spread, interval, pair_ratios
 from benchmarks.record import DISTURBED, RESULTS, is_held_back, load, save_text, slug
+from benchmarks.rows import (
+    CALLS,
+    OTHERS,
+    SIDES,
+    Row,
+    bar,
+    form,
+    key,
+    milliseconds,
+    ratio,
+    ratio_head,
+    ratios_to,
+    reference,
+    what,
+)
 
-Row = Mapping[str, Any]
-#: What is no fair peer, and shown only beside those that are.
-UNTUNED = "torch untuned"
-WHOLE_BEAMS = "torch whole beams"
-OTHERS = ("jax", "onnxruntime", "torch cell", UNTUNED, WHOLE_BEAMS, "calls")
 HEADS = {
     "training": "Forward and backward",
     "lengths": "Mixed lengths: Flickr8k's captions",
@@ -33,8 +42,9 @@ HEADS = {
     "encoder": "Pictures to features",
 }
 NOTES = {
-    "training": "Output, gradients of all weights and of x; time in ms. PyTorch at its best of one thread or all, "
-    "oneDNN or not; JAX one compiled scan.",
+    "training": "Output, gradients of all weights and of x; time in ms. Fused is ours with `fused=True`; in brackets "
+    "behind others' times are the ratios of both to them. PyTorch at its best of one thread or all, oneDNN or not; JAX "
+    "one compiled scan.",
     "lengths": "PyTorch's better of packed and padded; N rows are all that is real of B sequences.",
     "forward": "PyTorch in inference mode; ONNX Runtime runs its own operator.",
     "step": "The state carried from step to step. As installed, with all threads, PyTorch takes several times longer "
@@ -43,11 +53,12 @@ NOTES = {
     "beside its calls alone: as many time steps of one sequence of one unit. Element work comes on top of these.",
     "memory": "Peak resident memory above what was resident before, MB, each library in a process of its own. Over "
     "1000 steps of the small shape: how far the process grew after the first 100.",
-    "captioner": "Recipe `paper`, everything included: dropout, vocabulary softmax, clipping, Adam. Of its parts, "
+    "captioner": "Recipe `paper`, everything included: dropout, vocabulary softmax, clipping, Adam. Fused is "
+    "`training.fused = true`, cells and Adam as compiled loops. Of its parts, "
     "words is the layer that gives the vocabulary's logits.",
     "captioner-default": "512 units, an embedding that is trained, dropout before the vocabulary as well.",
     "keras": "Every prefix a padded sample of its own, targets one-hot, on TensorFlow; equal captions a batch.",
-    "decoding": "ms a picture; both search alike and mostly say the same. Whole beams: PyTorch running the finished "
+    "decoding": "ms a picture; all search alike and mostly say the same. Whole beams: PyTorch running the finished "
     "hypotheses of a picture on until all are, as simpler loops do.",
     "encoder": "The whole way from picture files to stored features, beside the bare session on ready arrays.",
 }
@@ -91,105 +102,63 @@ def markdown(records: Iterable[Mapping[str, Any]]) -> str:
         other = held.get(part) if part in free else None
         table = memory_table(record["rows"]) if part == "memory" else time_table(record["rows"], other)
         shares = f"\n\n{parts_table(record['rows'])}" if any("parts" in row for row in record["rows"]) else ""
-        sections.append(f"### {head}\n\n{NOTES[part]}\n\n{table}{shares}\n\n{source(record)}\n")
+        sections.append(f"### {head}\n\n{NOTES[part]}\n\n{table}{shares}\n\n{source(record)}{left_out(record)}\n")
     return "\n".join(sections)
 
 
 def time_table(rows: Sequence[Row], held: Mapping[str, Any] | None = None) -> str:
     """Return a table of times and ratios; `held` is a record of the same rows with OpenBLAS held to AVX2."""
     others = [name for name in OTHERS if any(name in r["seconds"] for r in rows)]
-    theirs = reference(rows[0])[1]
-    heads = ["work", "cell", "ours, ms", f"{theirs}, ms", "ratio (quartiles)", "95 %", "bar"]
-    heads += ["ratio, AVX2"] if held else []
-    heads += [f"{name}, ms" for name in others]
+    theirs, sides = reference(rows[0])[1], [side for side in SIDES if any(side in r["seconds"] for r in rows)]
+    heads = ["work", "cell", *(f"{SIDES[side]}, ms" for side in sides), f"{theirs}, ms"]
+    heads += [ratio_head(side) + " (95 %)" for side in sides] + ["bar"]
+    heads += [f"{ratio_head(side)}, AVX2" for side in sides] if held else []
+    heads += [f"{name}, ms{'' if name in CALLS.values() else ' (ratio)'}" for name in others]
     before = {key(row): row for row in held["rows"]} if held else {}
     lines = []
     for row in rows:
         seconds, (name, _) = row["seconds"], reference(row)
         disturbed = " †" if row.get("others", 0.0) > DISTURBED else ""
-        cells = [what(row) + disturbed, row["cell"], milliseconds(seconds["ours"])]
-        cells += [milliseconds(seconds[name]) + form(name), *ratio_cells(row), bar(row)]
-        cells += [ratio_cells(before[key(row)])[0] if key(row) in before else ""] if held else []
-        cells += [milliseconds(seconds[other]) if other in seconds else "" for other in others]
+        cells = [what(row) + disturbed, row["cell"], *(milliseconds(seconds.get(side)) for side in sides)]
+        cells += ["" if name == "ours" else milliseconds(seconds[name]) + form(name)]
+        cells += [*(ratio(row, side) for side in sides), bar(row)]
+        cells += [ratio(before.get(key(row)), side) for side in sides] if held else []
+        cells += [milliseconds(seconds.get(other)) + ratios_to(row, other, sides) for other in others]
         lines.append(cells)
     note = f"\n\n† Other programs took more than {100 * DISTURBED:.0f} % of the cores meanwhile."
     return table(heads, lines) + (note if any("†" in cells[0] for cells in lines) else "")
 
 
-def ratio_cells(row: Row) -> list[str]:
-    """Return the median ratio to the reference with quartiles, and its interval."""
-    name, _ = reference(row)
-    if name == "ours":
-        return ["", ""]
-    ratios = pair_ratios(row["seconds"]["ours"], row["seconds"][name])
-    spread, (low, high) = Spread.of(ratios), interval(ratios)
-    return [f"**{spread.median:.2f}** ({spread.low:.2f} to {spread.high:.2f})", f"{low:.2f} to {high:.2f}"]
-
-
-def reference(row: Row) -> tuple[str, str]:
-    """Return the competitor that ours is held to, PyTorch's best form where there are several, and its name in words.
-
-    Where there is no peer, it is 'ours'.
-    """
-    seconds = row["seconds"]
-    torch = [name for name in seconds if name.startswith("torch") and name not in OTHERS]
-    if torch:
-        return min(torch, key=lambda name: Spread.of(seconds[name]).median), "PyTorch"
-    for name in ("keras", "bare session", "LSTM", "products"):
-        if name in seconds:
-            return name, name
-    return "ours", "nobody"
-
-
-def form(name: str) -> str:
-    """Return which form of PyTorch it was, if there are two."""
-    return f" {name.removeprefix('torch ')}" if name.startswith("torch ") else ""
-
-
-def bar(row: Row) -> str:
-    """Return the bar, and whether the median is under it."""
-    name, _ = reference(row)
-    if "bar" not in row or name == "ours":
-        return ""
-    met = Spread.of(pair_ratios(row["seconds"]["ours"], row["seconds"][name])).median <= row["bar"]
-    return f"≤ {row['bar']:.2f} {'met' if met else 'missed'}"
-
-
 def memory_table(rows: Sequence[Row]) -> str:
     """Return the table of peaks, and of growth where many steps were taken."""
+    names = {name: said for name, said in (SIDES | {"torch": "PyTorch"}).items() if any(_has(r, name) for r in rows)}
+    sides = [name for name in SIDES if name in names]
+    heads = ["(T, B, D, H)", "cell", "steps", *(f"{said}, MB" for said in names.values())]
+    heads += [*(ratio_head(side) for side in sides), f"growth, {' / '.join(names.values())}"]
     lines = []
     for row in rows:
-        ours, torch = row["megabytes"]["ours"], row["megabytes"].get("torch")
-        cells = [what(row), row["cell"], f"{row['steps']}", f"{ours['peak']:.1f}"]
-        cells += [f"{torch['peak']:.1f}", f"{ours['peak'] / max(torch['peak'], 0.1):.2f}"] if torch else ["", ""]
-        grown = [f"{each['growth']:+.1f}" for each in (ours, torch) if each and "growth" in each]
+        found = row["megabytes"]
+        cells = [what(row), row["cell"], f"{row['steps']}"]
+        cells += [f"{found[name]['peak']:.1f}" if name in found else "" for name in names]
+        theirs = max(found["torch"]["peak"], 0.1) if "torch" in found else None
+        cells += [f"{found[s]['peak'] / theirs:.2f}" if theirs and s in found else "" for s in sides]
+        grown = [f"{found[name]['growth']:+.1f}" for name in names if "growth" in found.get(name, {})]
         lines.append([*cells, " / ".join(grown)])
-    heads = ["(T, B, D, H)", "cell", "steps", "ours, MB", "PyTorch, MB", "ratio", "growth, ours / PyTorch"]
     return table(heads, lines)
+
+
+def _has(row: Row, name: str) -> bool:
+    return name in row["megabytes"]
 
 
 def parts_table(rows: Sequence[Row]) -> str:
     """Return what our own step consists of, in per cent of its time, the largest part of the first row first."""
-    parts = list(rows[0]["parts"])
-    lines = [[what(row), row["cell"], *(f"{100 * row['parts'].get(part, 0):.0f} %" for part in parts)] for row in rows]
+    parts, lines = list(rows[0]["parts"]), []
+    for row in rows:
+        for cell, shares in ((row["cell"], row["parts"]), (f"{row['cell']} fused", row.get("parts fused"))):
+            if shares:
+                lines.append([what(row), cell, *(f"{100 * shares.get(part, 0):.0f} %" for part in parts)])
     return table(["of our step", "cell", *parts], lines)
-
-
-def what(row: Row) -> str:
-    """Return what a row is about."""
-    if "shape" in row:
-        return f"({', '.join(map(str, row['shape']))})"
-    if "captions" in row:
-        return f"{row['captions']} captions a batch"
-    if "beam" in row:
-        search = "greedy" if row["beam"] == 1 else f"beam {row['beam']}"
-        return f"{search}, " + ("one alone" if row["pictures"] == 1 else f"{row['pictures']} together")
-    return f"{row['pictures']} pictures, {row['batch']} a batch"
-
-
-def key(row: Row) -> tuple[str, str, str]:
-    """Return what makes two rows of different records the same."""
-    return row["work"], row["cell"], what(row)
 
 
 def source(record: Mapping[str, Any]) -> str:
@@ -203,14 +172,10 @@ def source(record: Mapping[str, Any]) -> str:
     )
 
 
-def milliseconds(seconds: Sequence[float]) -> str:
-    """Return the median in ms, three digits."""
-    return digits(1e3 * Spread.of(seconds).median)
-
-
-def digits(value: float) -> str:
-    """Return a positive number with three significant digits and no exponent."""
-    return f"{value:.0f}" if value >= 100 else f"{value:#.3g}"
+def left_out(record: Mapping[str, Any]) -> str:
+    """Return why fused kernels took no part, a sentence, where the record says so."""
+    why = record["machine"].get("fused", {}).get("why")
+    return f" Without fused kernels: {' '.join(why.split())}." if why else ""
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]]) -> str:

@@ -16,6 +16,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -90,10 +91,27 @@ def examine(seconds: float = 1.0) -> dict[str, Any]:
         "simd": machine.simd(),
         "variables": machine.variables(),
         "gpu": _gpu(),
+        "fused": fused_kernels(),
         "load": _load(),
         "rates": rates(seconds),
         "rates_without": _rates_without(removable, seconds) if removable else None,
     }
+
+
+def fused_kernels() -> dict[str, Any]:
+    """Return which C compiler makes fused kernels for the processor here, or ``why`` there are none.
+
+    It is put to work on a cell of one unit: that a compiler is there does not say that it has all it needs.
+    """
+    from rnncore import LSTM
+    from rnncore.kernels import NoCompiler, processor
+
+    try:
+        LSTM(1, 1, fused=True)(np.zeros((1, 1, 1), np.float32))
+        said = machine.ask(processor.compiler(), "--version")
+    except NoCompiler as error:
+        return {"compiler": None, "why": str(error)}
+    return {"compiler": said.partition("\n")[0] if said else Path(processor.compiler()).name, "why": None}
 
 
 def remedies(facts: Mapping[str, Any]) -> list[str]:
@@ -127,7 +145,7 @@ def report(facts: Mapping[str, Any], more: Mapping[str, str] | None = None) -> s
 
     What is amiss comes with its remedy.
     """
-    blas, measured, simd = facts["blas"], facts["rates"], facts["simd"]
+    blas, measured, simd, fused = facts["blas"], facts["rates"], facts["simd"], facts["fused"]
     kernel = "kernels unknown" if blas["kernel"] is None else f"{blas['kernel']} kernels"
     threads = "threads unknown" if blas["threads"] is None else f"{blas['threads']} threads"
     memory = "" if facts["memory_gib"] is None else f", {facts['memory_gib']} GiB"
@@ -141,6 +159,7 @@ def report(facts: Mapping[str, Any], more: Mapping[str, str] | None = None) -> s
         "products": f"{measured['float32']:.0f} GFLOP/s in float32, {measured['float64']:.0f} in float64 "
         f"(2048 x 2048); {measured['recurrent']:.0f} at a captioner's U h, (1024, 256)·(256, 64)",
         "memory": f"{measured['memory']:.1f} GB/s, one thread copying",
+        "fused": f"kernels compiled by {fused['compiler']}" if fused["compiler"] else f"none: {fused['why']}",
         "GPU": gpu,
         **(more or {}),
     }

@@ -1,7 +1,8 @@
 """The measurements of the cost report: every cell in turns with the LSTM, at sizes along T, B and H.
 
 A row is one cell at one shape: its turns, those of the LSTM in the same rounds, and those of its products alone, the
-very matrix products that it needs in NumPy and nothing else. What a step costs where there is nothing to compute, one
+very matrix products that it needs in NumPy and nothing else; and of training those of the same cell with fused kernels,
+where these can be had. What a step costs where there is nothing to compute, one
 sequence and one unit, is measured apart: the calls.
 """
 
@@ -15,6 +16,8 @@ from typing import Any
 import numpy as np
 
 from benchmarks.count import cost, parameters, units_for
+from benchmarks.record import has_fused
+from benchmarks.rows import FUSED
 from benchmarks.turns import Competitor, take_turns
 from rnncore import Recurrent
 from rnncore.cells import find_cell
@@ -69,6 +72,9 @@ def at_equal_units(shape: Shape, plan: Plan) -> Iterator[dict[str, Any]]:
     layers = {cell: Recurrent(find_cell(cell), *shape[2:]) for cell in CELLS}
     work = {cell: training(layer, shape) for cell, layer in layers.items()}
     work |= {f"{cell} products": products(layer, shape) for cell, layer in layers.items()}
+    if has_fused():
+        fused = {cell: Recurrent(find_cell(cell), *shape[2:], fused=True) for cell in CELLS}
+        work |= {f"{cell} fused": training(layer, shape) for cell, layer in fused.items()}
     yield from _rows("training", dict.fromkeys(CELLS, shape), work, plan)
     only = {cell: forward(layer, shape) for cell, layer in layers.items()}
     yield from _rows("forward", dict.fromkeys(CELLS, shape), only, plan)
@@ -159,5 +165,6 @@ def _rows(
         counted = cost(cell, T * B, D, H)
         own = {"ours": seconds[cell]}
         own |= {"LSTM": seconds["LSTM"]} if cell != "LSTM" and "LSTM" in seconds else {}
-        own |= {"products": seconds[f"{cell} products"]} if f"{cell} products" in seconds else {}
+        apart = {"products": f"{cell} products", FUSED: f"{cell} fused"}
+        own |= {name: seconds[kept] for name, kept in apart.items() if kept in seconds}
         yield {"work": work, "cell": cell, "shape": [T, B, D, H], "cost": counted._asdict(), "seconds": own}

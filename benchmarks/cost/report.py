@@ -7,7 +7,8 @@ from typing import Any
 
 from benchmarks.cost import figures
 from benchmarks.cost.measure import CELLS
-from benchmarks.tables import digits, source, table
+from benchmarks.rows import FUSED, digits, milliseconds
+from benchmarks.tables import source, table
 
 Row = Mapping[str, Any]
 
@@ -23,7 +24,8 @@ def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         _claim(rows),
         f"![Time of both GRUs in parts of the LSTM's, against H and B]({pictures['claim']})",
         "### Equal units",
-        "Parameters, operations in products and bytes of a training step are counted, times are measured.",
+        "Parameters, operations in products and bytes of a training step are counted, times are measured. Fused is the "
+        "same training step with `fused=True`; all else on this page is without.",
         _equal_units(figures.along(figures.select(rows, "training"), "H", base), figures.select(rows, "forward")),
         "### Equal parameters",
         "Each cell has as many units as give it about the LSTM's number of parameters, all read the same input.",
@@ -63,9 +65,12 @@ def _equal_units(training: Sequence[Row], forward: Sequence[Row]) -> str:
         cost, only = row["cost"], ahead[row["cell"], tuple(row["shape"])]
         counted = [f"{cost['parameters']:,}", f"{cost['training'] / 1e9:.3g}", f"{cost['bytes'] / 1e6:.3g}"]
         rate = f"{cost['training'] / figures.median(row) / 1e9:.0f}"
-        lines.append([f"{row['shape'][3]}", row["cell"], *counted, _ms(only), _ms(row), _ratio(row), rate])
+        fused = milliseconds(row["seconds"].get(FUSED))
+        lines.append([f"{row['shape'][3]}", row["cell"], *counted, _ms(only), _ms(row), _ratio(row), rate, fused])
     heads = ["H", "cell", "parameters", "GFLOP", "MB", "forward, ms", "training, ms", "/ LSTM (95 %)", "GFLOP/s"]
-    return table(heads, lines)
+    if any(FUSED in row["seconds"] for row in training):
+        return table([*heads, "fused, ms"], lines)
+    return table(heads, [line[:-1] for line in lines])
 
 
 def _equal_parameters(rows: Sequence[Row]) -> str:

@@ -17,6 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from benchmarks import record, turns
 from benchmarks.peers import captioner, decoding, encoder, keras_captioner, layers, memory
+from benchmarks.rows import FUSED
 from benchmarks.tables import write_tables
 
 #: Makes the rows of a part, but for those that are there already.
@@ -98,7 +99,8 @@ def _rows_that_are_there(path: Path) -> tuple[list[dict[str, Any]], float]:
     if not found.is_file():
         return [], 0.0
     content = record.load(found)
-    return [row for row in content["rows"] if row.get("others", 1.0) <= record.DISTURBED], content["took"]
+    undisturbed = (row for row in content["rows"] if row.get("others", 1.0) <= record.DISTURBED)
+    return [row for row in undisturbed if FUSED in row["seconds"] or not record.has_fused()], content["took"]
 
 
 def main(
@@ -122,6 +124,7 @@ def main(
                 record.run_module("benchmarks.peers", [name, *options], held)
         else:
             record.warn_if_held_back()
+            record.warn_if_not_fused()
             record.err.print(f"{name}: {run_part(name, rounds, quick, folder, resume)}", markup=False)
     for path in write_tables(folder):
         record.err.print(f"tables: {path}", markup=False)

@@ -16,7 +16,9 @@ from itertools import cycle, islice
 from typing import Any
 from unittest.mock import patch
 
-from benchmarks.peers.corpus import Corpus, batches, find_corpus, trainer
+from benchmarks.peers.corpus import Corpus, batches, find_corpus, fused, trainer
+from benchmarks.record import has_fused
+from benchmarks.rows import FUSED
 from benchmarks.turns import Competitor, take_turns
 from captioning import model as model_module
 from captioning import network as network_module
@@ -48,8 +50,10 @@ def ours(trainer: Trainer) -> Callable[[Batch], float]:
 
 
 def competitors(trainer: Trainer, captions: int) -> dict[str, Competitor]:
-    """Return ours and PyTorch's two forms, each going round the same batches."""
+    """Return ours, fused and not, and PyTorch's two forms, each going round the same batches."""
     steps: dict[str, Callable[[Batch], float]] = {"ours": ours(trainer)}
+    if has_fused():
+        steps[FUSED] = ours(fused(trainer))
     if find_spec("torch") is not None:
         from benchmarks.peers.torch_captioner import TorchCaptioner
 
@@ -89,6 +93,7 @@ def measure(
                 "parameters": trained.model.parameter_counts()["total"],
                 "seconds": seconds,
                 "parts": profile(trained, captions),
+                **({"parts fused": profile(fused(trained), captions)} if has_fused() else {}),
             }
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,9 +14,11 @@ import numpy as np
 from benchmarks.peers.problem import caption_lengths
 from captioning.config import load_recipe
 from captioning.data import Dataset, load_dataset
-from captioning.model import Batch
+from captioning.model import Batch, Captioner
+from captioning.setup import make_optimiser
 from captioning.train import Trainer
 from encoders import Features, open_features
+from rnncore.array import to_host
 
 #: Words of recipe `paper` on Flickr8k without the four markers and padding; numbers a picture.
 WORDS, FEATURES, CAPTIONS = 1649, 2048, 5
@@ -69,6 +72,26 @@ def trainer(corpus: Corpus, cell: str, recipe: str = "paper", device: str = "cpu
     own = load_recipe(recipe).with_overrides(changes)
     with tempfile.TemporaryDirectory() as folder:
         return Trainer(own, corpus.dataset, corpus.features, Path(folder), corpus.glove, device=device)
+
+
+def fused(trained: Trainer) -> Trainer:
+    """Return the same trainer with `training.fused`: a model of its own with equal parameters, and its own optimiser.
+
+    Raises
+    ------
+    RuntimeError
+        Unless the two give equal losses, up to rounding.
+    """
+    other, tensors = copy(trained), {name: to_host(each) for name, each in trained.model.tensors().items()}
+    other.recipe = trained.recipe.with_overrides({"training.fused": True})
+    other.settings, sizes = other.recipe.training, (len(trained.vocabulary), trained.source.size)
+    other.model = Captioner(other.recipe, *sizes, tensors=tensors, grid=trained.source.grid, fused=True)
+    other.optimiser = make_optimiser(other.settings, other.model)
+    batch = next(trained.train_split.batches(4))
+    mine, theirs = trained.model.loss(batch), other.model.loss(batch)
+    if not abs(mine - theirs) < 1e-4:
+        raise RuntimeError(f"fused kernels change the model: loss {mine} without them, {theirs} with them")
+    return other
 
 
 def batches(trainer: Trainer, captions: int, seed: int = 0) -> Iterator[Batch]:

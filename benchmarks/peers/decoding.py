@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.captioner import ours as training_step
-from benchmarks.peers.corpus import Corpus, batches, find_corpus, trainer
-from benchmarks.tables import WHOLE_BEAMS
+from benchmarks.peers.corpus import Corpus, batches, find_corpus, fused, trainer
+from benchmarks.record import has_fused
+from benchmarks.rows import FUSED, WHOLE_BEAMS
 from benchmarks.turns import Competitor, take_turns
 from captioning.decode import beam_search
 from captioning.train import Trainer
@@ -68,8 +69,10 @@ def ours(taught: Trainer, beam: int, pictures: int) -> Callable[[], list[tuple[i
 
 
 def competitors(taught: Trainer, beam: int, pictures: int) -> dict[str, Competitor]:
-    """Return our search and PyTorch's over the same pictures."""
+    """Return our search, fused and not, and PyTorch's over the same pictures."""
     found = {"ours": Competitor(ours(taught, beam, pictures))}
+    if has_fused():
+        found[FUSED] = Competitor(ours(fused(taught), beam, pictures))
     if find_spec("torch") is not None:
         found |= _torch(taught, taught.train_split.features[:pictures], beam)
     return found

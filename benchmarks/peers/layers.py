@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from benchmarks.cost import measure as cost
 from benchmarks.peers import ours
 from benchmarks.peers.problem import Problem
+from benchmarks.rows import CALLS
 from benchmarks.turns import Competitor, take_turns
 
 CELLS = ("LSTM", "GRU")
@@ -60,7 +61,7 @@ def competitors(problem: Problem, call: str) -> dict[str, Competitor]:
     """Return ours and every installed library's that can do the work; for the floor ours and what it is made of."""
     if call == "floor":
         return floor(problem)
-    found: dict[str, Competitor] = {"ours": getattr(ours, call)(problem)}
+    found = ours.sides(call, problem)
     for library, module in OTHERS.items():
         if find_spec(library) is None or (problem.mixed and library != "torch"):
             continue
@@ -75,8 +76,9 @@ def competitors(problem: Problem, call: str) -> dict[str, Competitor]:
 def floor(problem: Problem) -> dict[str, Competitor]:
     """Return our training step, its matrix products alone, and its calls alone: one sequence of one unit."""
     nothing = Problem(problem.cell, problem.T, 1, 1, 1)
-    products = cost.products(problem.layer, problem.shape)
-    return {"ours": ours.training(problem), "products": Competitor(products), "calls": ours.training(nothing)}
+    products = Competitor(cost.products(problem.layer, problem.shape))
+    calls = {CALLS[side]: each for side, each in ours.sides("training", nothing).items()}
+    return ours.sides("training", problem) | {"products": products} | calls
 
 
 def measure(

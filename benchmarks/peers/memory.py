@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.peers.problem import Problem
-from benchmarks.record import run_module
+from benchmarks.record import has_fused, run_module
+from benchmarks.rows import FUSED, SIDES
 
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 #: What a training step may take beyond torch's has no bar; the shapes are the captioner's, small and large.
@@ -35,10 +36,10 @@ def resident(field: str) -> float:
 
 def step_of(library: str, problem: Problem) -> Callable[[], Any]:
     """Return the training step of one library as it is installed, ready to be called, none taken."""
-    if library == "ours":
+    if library in SIDES:
         from benchmarks.peers import ours
 
-        return ours.training(problem).call
+        return ours.training(problem, fused=library == FUSED).call
     from benchmarks.peers import torch_rnn
 
     return torch_rnn.dense(problem, problem.x, problem.dy)
@@ -62,7 +63,7 @@ def measure(quick: bool = False) -> Iterator[dict[str, Any]]:
     """Yield a row for every shape and cell, and one of a thousand steps of a small layer."""
     if not CLEAR.exists():
         return
-    libraries = ["ours", "torch"] if find_spec("torch") else ["ours"]
+    libraries = ["ours", *[FUSED] * has_fused(), *["torch"] * bool(find_spec("torch"))]
     jobs = [(shape, STEPS) for shape in SHAPES[: 1 if quick else None]] + ([] if quick else [((20, 16, 64, 64), LONG)])
     for shape, steps in jobs:
         for cell in ("LSTM", "GRU"):
@@ -78,7 +79,7 @@ def measure(quick: bool = False) -> Iterator[dict[str, Any]]:
 def main() -> None:
     """Measure one library, and print JSON."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--library", choices=["ours", "torch"], required=True)
+    parser.add_argument("--library", choices=[*SIDES, "torch"], required=True)
     parser.add_argument("--cell", choices=["LSTM", "GRU"], required=True)
     parser.add_argument("--shape", type=int, nargs=4, required=True)
     parser.add_argument("--steps", type=int, default=STEPS)

@@ -46,6 +46,15 @@ class Problem:
         return LAYERS[self.cell](self.D, self.H, seed=1)
 
     @cached_property
+    def fused_layer(self) -> LSTM | GRU:
+        """The same layer, its steps fused kernels."""
+        return LAYERS[self.cell](self.D, self.H, seed=1, fused=True)
+
+    def layer_of(self, fused: bool) -> LSTM | GRU:
+        """Our layer in one of its two ways."""
+        return self.fused_layer if fused else self.layer
+
+    @cached_property
     def torch_weights(self) -> dict[str, np.ndarray[Any, Any]]:
         """Those values under PyTorch's names."""
         return to_pytorch(self.layer)

@@ -30,7 +30,7 @@ def describe(benchmark: Any) -> Describe:
     """Write what a layer costs into `extra_info`."""
 
     def described(cell: str, T: int, B: int, D: int, H: int, itemsize: int = 4, backward: bool = True) -> None:
-        counted = cost(cell, T * B, D, H, itemsize)
+        counted = cost(cell.removesuffix("-fused"), T * B, D, H, itemsize)
         benchmark.extra_info.update(cell=cell, T=T, B=B, D=D, H=H, **counted._asdict())
         benchmark.extra_info["flops"] = counted.training if backward else counted.forward
 

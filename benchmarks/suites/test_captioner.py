@@ -9,15 +9,20 @@ from typing import Any
 import pytest
 
 from benchmarks.peers import captioner, decoding
-from benchmarks.peers.corpus import batches, find_corpus, trainer
+from benchmarks.peers.corpus import batches, find_corpus, fused, trainer
+from benchmarks.record import fused_kernels, has_fused
 from captioning.train import Trainer
 
-CELLS, STEPS = ("LSTM", "GRU"), 20
+CELLS, STEPS = ("LSTM", "GRU", "LSTM-fused", "GRU-fused"), 20
 
 
 @cache
 def taught(cell: str) -> Trainer:
-    """A model after some training, so that its captions end where captions end."""
+    """A model after some training, so that its captions end where captions end; or the same model, fused."""
+    if cell.endswith("-fused"):
+        if not has_fused():
+            pytest.skip(str(fused_kernels()["why"]))
+        return fused(taught(cell.removesuffix("-fused")))
     made = trainer(find_corpus(), cell)
     step = captioner.ours(made)
     for batch in islice(batches(made, 64), 100):

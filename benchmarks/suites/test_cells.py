@@ -7,11 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks.record import fused_kernels, has_fused
 from benchmarks.suites.conftest import Describe
 from rnncore import Recurrent
 from rnncore.cells import find_cell
 
-CELLS = ("LSTM", "GRU", "GRU-before", "RNN")
+#: Cells by their own functions, and as fused kernels.
+CELLS = ("LSTM", "GRU", "GRU-before", "RNN", "LSTM-fused", "GRU-fused")
 SIZES, BATCHES, LENGTHS, DTYPES = (64, 256), (1, 32), (10, 100), ("float32", "float64")
 #: One axis of (T, B, H) at a time, the others as in the middle.
 MIDDLE = {"T": 34, "B": 64, "H": 256}
@@ -21,9 +23,11 @@ ALONG = [(axis, size) for axis, sizes in GROWTH.items() for size in sizes]
 
 def layer_and_data(cell: str, T: int, B: int, H: int, dtype: str) -> tuple[Recurrent, Any, Any]:
     """A layer with D = H, its input and a gradient of its output."""
-    rng = np.random.default_rng(0)
+    rng, fused = np.random.default_rng(0), cell.endswith("-fused")
+    if fused and not has_fused():
+        pytest.skip(str(fused_kernels()["why"]))
     x, dy = (rng.standard_normal((T, B, H)).astype(dtype) for _ in range(2))
-    return Recurrent(find_cell(cell), H, H, dtype=dtype), x, dy
+    return Recurrent(find_cell(cell.removesuffix("-fused")), H, H, dtype=dtype, fused=fused), x, dy
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -67,7 +71,7 @@ def test_streaming(benchmark: Any, describe: Describe, cell: str, H: int, B: int
 
 
 @pytest.mark.parametrize(("axis", "size"), ALONG)
-@pytest.mark.parametrize("cell", CELLS[:3])
+@pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "RNN"])
 @pytest.mark.benchmark(group="growth")
 def test_growth(benchmark: Any, describe: Describe, cell: str, axis: str, size: int) -> None:
     sizes = MIDDLE | {axis: size}

@@ -19,6 +19,7 @@ PICTURES = 16
 
 @pytest.fixture(scope="module")
 def setting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, dict[str, Path]]:
+    """An encoder, and pictures for it, made where there are none."""
     return peers.setting(tmp_path_factory.mktemp("pictures"), PICTURES)
 
 

@@ -121,6 +121,12 @@ def test_the_report_holds_every_table_and_picture(tmp_path: Path) -> None:
     assert f"| 256 | LSTM | {lstm.parameters:,} | {lstm.training / 1e9:.3g} |" in text
     assert "| LSTM |  | 1.00 (1.00) |" in text
     assert "LSTM 100 µs" in text
+    assert "fused, ms |" not in text
+    for each in figures.select(content["rows"], "training"):
+        each["seconds"]["ours fused"] = [7e-3] * 5
+    fused = report.markdown(content, pictures)
+    assert "| GFLOP/s | fused, ms |" in fused
+    assert fused.count("| 7.00 |") == len(measure.CELLS) * len(measure.Plan().H)
 
 
 def test_pictures_of_equal_records_are_equal_to_the_last_byte(tmp_path: Path) -> None:
@@ -148,6 +154,8 @@ def test_the_command_measures_keeps_and_reports(tmp_path: Path, monkeypatch: pyt
     works = {"training", "forward", "training, equal parameters", "one step of a stream", "calls"}
     assert {r["work"] for r in content["rows"]} == works
     assert all(min(times) > 0 for r in content["rows"] for times in r["seconds"].values())
+    fused = {r["work"] for r in content["rows"] if "ours fused" in r["seconds"]}
+    assert fused == ({"training"} if record.has_fused() else set())
     assert json.loads(kept.read_text())["base"] == [3, 2, 4]
     before = kept.with_suffix(".md").read_text()
     kept.with_suffix(".md").unlink()

@@ -15,8 +15,10 @@ from benchmarks.peers import __main__ as command
 from benchmarks.peers import captioner, corpus, decoding, encoder, keras_captioner, layers, memory, ours
 from benchmarks.peers.problem import CAPTION_LENGTHS, Problem, caption_lengths
 from benchmarks.turns import Competitor
+from rnncore.kernels import Fused
 
 SMALL = Problem("GRU", 6, 5, 4, 3)
+needs_compiler = pytest.mark.skipif(not record.has_fused(), reason=str(record.fused_kernels()["why"]))
 needs_torch = pytest.mark.skipif(find_spec("torch") is None, reason="PyTorch is not installed: the extra 'peers'")
 
 
@@ -37,6 +39,39 @@ def test_who_computes_something_else_is_not_timed() -> None:
     nan = Competitor(lambda: [a * np.nan for a in mine.call()])
     with pytest.raises(RuntimeError, match="array 0"):
         SMALL.check({"ours": mine, "peer": nan})
+
+
+def test_fused_kernels_take_part_where_there_is_a_compiler(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert ("ours fused" in layers.competitors(SMALL, "training")) == record.has_fused()
+    monkeypatch.setattr(record, "fused_kernels", lambda: {"compiler": None, "why": "no compiler"})
+    for call in ("training", "forward", "step", "floor"):
+        assert not [name for name in layers.competitors(SMALL, call) if "fused" in name]
+
+
+@needs_compiler
+def test_fused_kernels_that_compute_something_else_are_not_timed() -> None:
+    problem = replace(SMALL, cell="LSTM")
+    problem.fused_layer.params["layer0.U"][0, 0] += 0.5
+    with pytest.raises(RuntimeError, match="array 0 of ours fused is not that of ours; nothing is timed"):
+        problem.check(layers.competitors(problem, "training"))
+
+
+@needs_compiler
+def test_a_fused_captioner_has_the_parameters_and_the_gradients_of_the_other(
+    few: corpus.Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = corpus.trainer(few, "LSTM", model__hidden=8, model__dense=4, embedding__size=4)
+    twin, batch = corpus.fused(made), next(corpus.batches(made, 15))
+    assert isinstance(twin.model.network.cells[0], Fused)
+    assert twin.model.loss_and_gradients(batch) == pytest.approx(made.model.loss_and_gradients(batch), abs=1e-6)
+    np.testing.assert_allclose(twin.model.grads.flat, made.model.grads.flat, rtol=1e-4, atol=1e-6)
+    before = made.model.params.flat.copy()
+    captioner.ours(twin)(batch)
+    np.testing.assert_array_equal(made.model.params.flat, before)
+    assert not np.array_equal(twin.model.params.flat, before)
+    monkeypatch.setattr(made.model, "loss", lambda batch: 0.0)
+    with pytest.raises(RuntimeError, match=r"fused kernels change the model: loss 0\.0"):
+        corpus.fused(made)
 
 
 def test_installed_peers_compute_what_we_compute() -> None:
@@ -126,6 +161,10 @@ def test_the_parts_of_a_captioners_step_add_up(few: corpus.Corpus, monkeypatch: 
     assert {"cell forward", "cell backward", "softmax", "optimiser", "words"} <= set(row["parts"])
     assert min(row["parts"].values()) > -0.01
     assert "ours" in row["seconds"]
+    assert ("ours fused" in row["seconds"]) == ("parts fused" in row) == record.has_fused()
+    if record.has_fused():
+        assert sum(row["parts fused"].values()) == pytest.approx(1)
+        assert row["parts fused"]["cell backward"] > 0
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of resident memory is read from /proc")
@@ -145,9 +184,10 @@ def test_memory_is_that_of_the_step_and_a_planted_waste_is_seen(monkeypatch: pyt
 
 
 def test_memory_of_a_library_in_a_process_of_its_own() -> None:
-    options = "--library ours --cell GRU --steps 2 --shape 20 16 32 32"
-    text = record.run_module("benchmarks.peers.memory", options.split(" "))
-    assert '"peak": ' in text
+    for library in ("ours", *["ours fused"] * record.has_fused()):
+        options = "--cell GRU --steps 2 --shape 20 16 32 32"
+        text = record.run_module("benchmarks.peers.memory", ["--library", library, *options.split(" ")])
+        assert '"peak": ' in text
 
 
 def test_the_command_keeps_what_it_measures(tmp_path: Path) -> None:
@@ -162,6 +202,7 @@ def test_the_command_keeps_what_it_measures(tmp_path: Path) -> None:
     (kept,) = tmp_path.glob("*-step*.json")
     content = record.load(kept)
     assert [row["cell"] for row in content["rows"]] == ["LSTM", "GRU"]
+    assert all(("ours fused" in row["seconds"]) == record.has_fused() for row in content["rows"])
     assert "One step of a stream" in next(tmp_path.glob("*.md")).read_text()
 
 
@@ -187,6 +228,7 @@ def test_an_interrupted_part_goes_on_and_a_disturbed_row_is_measured_again(
 
         return lambda rounds, quick: {"step": (rows, 2)}
 
+    monkeypatch.setattr(record, "has_fused", lambda: False)
     monkeypatch.setattr(command, "parts", going(interrupt=True))
     with pytest.raises(KeyboardInterrupt):
         command.run_part("step", 1, False, tmp_path)
@@ -198,11 +240,16 @@ def test_an_interrupted_part_goes_on_and_a_disturbed_row_is_measured_again(
     assert asked == [[], ["LSTM"]]
     assert [(row["cell"], row["others"]) for row in whole["rows"]] == [("LSTM", 0.0), ("GRU", 0.01)]
     assert not partial.exists()
+    monkeypatch.setattr(record, "has_fused", lambda: True)
+    shares |= {"LSTM": [0.0], "GRU": [0.0]}
+    command.run_part("step", 1, False, tmp_path, resume=True)
+    assert asked[-1] == [], "rows from before there were fused kernels are measured again"
 
 
 def test_the_floor_is_products_and_calls_and_has_no_bar() -> None:
     row = next(layers.measure("floor", 1, 16))
-    assert set(row["seconds"]) == {"ours", "products", "calls"}
+    fused = {"ours fused", "calls fused"} if record.has_fused() else set()
+    assert set(row["seconds"]) == {"ours", "products", "calls"} | fused
     assert "bar" not in row
 
 

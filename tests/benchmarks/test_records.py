@@ -23,6 +23,7 @@ def test_a_record_says_what_it_was_measured_with(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
     assert not record.is_held_back(record.setting("it")["machine"])
     assert os.getcwd() not in json.dumps(about)
+    assert set(about["machine"]["fused"]) == {"compiler", "why"}
 
 
 def test_whoever_is_held_back_is_warned(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
@@ -78,8 +79,57 @@ def test_the_table_tells_ratio_bar_and_the_held_back_ratio() -> None:
     free = made.record("training", [made.training_row(9e-3, torch=10e-3, jax=18e-3)])
     held = made.record("training", [made.training_row(16e-3, torch=10e-3)], OPENBLAS_CORETYPE="Haswell")
     (row,) = [line for line in tables.markdown([free, held]).splitlines() if line.startswith("| (34, 64, 200, 256)")]
-    for said in ("| 9.00 |", "| 10.0 |", "**0.90** (0.90 to 0.90)", "≤ 0.95 met", "**1.60**", "| 18.0 |"):
+    for said in ("| 9.00 |", "| 10.0 |", "**0.90** (0.90 to 0.90)", "| ≤ 0.95 met |", "**1.60**", "| 18.0 (0.50) |"):
         assert said in row
+
+
+def cells(text: str, first: str = "(34, 64, 200, 256)") -> dict[str, str]:
+    """The one line of a table that begins so, by its heads."""
+    heads, _, line = (each[2:-2].split(" | ") for each in text.splitlines() if each.startswith("|"))
+    assert line[0] == first
+    return dict(zip(heads, line, strict=True))
+
+
+def test_fused_kernels_stand_beside_ours_and_the_bar_says_who_met_it() -> None:
+    free = [made.training_row(10e-3, torch=10e-3, jax=20e-3, ours_fused=6e-3)]
+    held = [made.training_row(16e-3, torch=10e-3, ours_fused=14e-3)]
+    told = cells(tables.time_table(free, made.record("training", held)))
+    assert [told[head] for head in ("ours, ms", "fused, ms", "PyTorch, ms")] == ["10.0", "6.00", "10.0"]
+    assert told["ratio (95 %)"].startswith("**1.00** (")
+    assert told["fused ratio (95 %)"].startswith("**0.60** (")
+    assert told["bar"] == "≤ 0.95 met by fused"
+    assert told["ratio, AVX2"].startswith("**1.60**")
+    assert told["fused ratio, AVX2"].startswith("**1.40**")
+    assert told["jax, ms (ratio)"] == "20.0 (0.50, 0.30)"
+
+
+@pytest.mark.parametrize(
+    ("ours", "fused", "said"),
+    [(9e-3, 8e-3, "met by both"), (9e-3, 10e-3, "met by ours"), (10e-3, 9.9e-3, "missed")],
+)
+def test_whichever_is_under_the_bar_meets_it(ours: float, fused: float, said: str) -> None:
+    row = made.training_row(ours, torch=10e-3, ours_fused=fused)
+    assert cells(tables.time_table([row]))["bar"] == f"≤ 0.95 {said}"
+
+
+def test_records_from_before_there_were_fused_kernels_are_read_and_stand_beside_later_ones() -> None:
+    before, after = made.training_row(9e-3, torch=10e-3), made.training_row(9e-3, "GRU", torch=1e-2, ours_fused=1e-3)
+    text = tables.time_table([before, after])
+    assert "| 9.00 |  | 10.0 |" in text
+    assert "| ≤ 0.95 met |" in text
+    assert "| ≤ 0.95 met by both |" in text
+    assert "fused" not in tables.time_table([before])
+    held = made.record("training", [before], OPENBLAS_CORETYPE="Haswell")
+    fused = made.training_row(9e-3, torch=1e-2, ours_fused=1e-3)
+    assert cells(tables.time_table([fused], held))["fused ratio, AVX2"] == ""
+
+
+def test_why_fused_kernels_took_no_part_is_said_below_the_table() -> None:
+    content = made.record("training", [made.training_row(9e-3, torch=10e-3)])
+    content["machine"]["fused"] = {"compiler": None, "why": "there is no C compiler\n  here"}
+    assert tables.markdown([content]).endswith(" Without fused kernels: there is no C compiler here.\n")
+    content["machine"]["fused"] = {"compiler": "cc 12", "why": None}
+    assert "Without" not in tables.markdown([content])
 
 
 def test_a_missed_bar_is_said_and_the_better_torch_is_the_peer() -> None:
@@ -93,23 +143,25 @@ def test_a_missed_bar_is_said_and_the_better_torch_is_the_peer() -> None:
 def test_torch_as_installed_and_its_single_cell_are_shown_but_are_no_peer() -> None:
     row = made.training_row(1e-4, torch=2e-4, torch_untuned=1e-5, torch_cell=1e-6)
     assert tables.reference(row) == ("torch", "PyTorch")
-    assert "| torch cell, ms | torch untuned, ms |" in tables.time_table([row])
+    assert "| torch cell, ms (ratio) | torch untuned, ms (ratio) |" in tables.time_table([row])
 
 
 def test_whole_beams_are_shown_but_are_no_peer() -> None:
     row = made.training_row(9e-3, torch=8e-3) | {"beam": 3, "pictures": 1000}
     row["seconds"]["torch whole beams"] = [2e-3] * 7
     assert tables.reference(row) == ("torch", "PyTorch")
-    assert "| torch whole beams, ms |" in tables.time_table([row])
+    assert "| torch whole beams, ms (ratio) |" in tables.time_table([row])
 
 
 def test_the_parts_of_a_step_are_told_below_its_times() -> None:
     rows = [made.training_row(9e-3, cell) | {"captions": 15} for cell in ("LSTM", "GRU")]
     rows[0]["parts"], rows[1]["parts"] = {"words": 0.626, "softmax": 0.374}, {"softmax": 0.7, "words": 0.3}
+    rows[0]["parts fused"] = {"words": 0.5, "softmax": 0.5}
     lines = tables.markdown([made.record("captioner", rows)]).splitlines()
     first = lines.index("| of our step | cell | words | softmax |")
-    assert [line.split(" | ")[1:] for line in lines[first + 2 : first + 4]] == [
+    assert [line.split(" | ")[1:] for line in lines[first + 2 : first + 5]] == [
         ["LSTM", "63 %", "37 % |"],
+        ["LSTM fused", "50 %", "50 % |"],
         ["GRU", "30 %", "70 % |"],
     ]
 
@@ -124,6 +176,11 @@ def test_memory_is_told_with_its_ratio_and_growth() -> None:
     megabytes = {"ours": {"peak": 30.0, "growth": 0.1}, "torch": {"peak": 40.0, "growth": 0.0}}
     row = {"cell": "GRU", "shape": [1, 2, 3, 4], "steps": 1000, "megabytes": megabytes}
     assert "| (1, 2, 3, 4) | GRU | 1000 | 30.0 | 40.0 | 0.75 | +0.1 / +0.0 |" in tables.memory_table([row])
+    megabytes["ours fused"] = {"peak": 20.0, "growth": 0.2}
+    told = cells(tables.memory_table([row]), "(1, 2, 3, 4)")
+    assert [told[head] for head in ("ours, MB", "fused, MB", "PyTorch, MB")] == ["30.0", "20.0", "40.0"]
+    assert (told["ratio"], told["fused ratio"]) == ("0.75", "0.50")
+    assert told["growth, ours / fused / PyTorch"] == "+0.1 / +0.2 / +0.0"
 
 
 def test_each_machine_gets_a_file_of_all_its_parts(tmp_path: Path) -> None:
@@ -152,7 +209,16 @@ def test_a_planted_slowdown_is_worse_and_a_slower_day_is_not() -> None:
     for verdict, after in verdicts.items():
         (found,) = compare.changes(before, after)
         assert found.change.verdict == verdict
-        assert found.peer == "torch"
+        assert (found.side, found.peer) == ("ours", "torch")
+
+
+def test_each_side_is_held_to_itself_and_one_that_only_the_later_record_has_to_nothing() -> None:
+    before = made.record("training", [made.training_row(9e-3, torch=10e-3, ours_fused=6e-3)])
+    slower = made.record("training", [made.training_row(9e-3, torch=10e-3, ours_fused=9e-3)])
+    verdicts = {found.side: found.change.verdict for found in compare.changes(before, slower)}
+    assert verdicts == {"ours": "noise", "fused": "worse"}
+    old = made.record("training", [made.training_row(9e-3, torch=10e-3)])
+    assert [found.side for found in compare.changes(old, slower)] == ["ours"]
 
 
 def test_the_command_prints_a_verdict_a_row_and_ends_with_1_if_any_is_worse(tmp_path: Path) -> None:

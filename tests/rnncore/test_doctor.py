@@ -2,14 +2,17 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
 from rnncore import doctor, machine
+from rnncore.kernels import processor
 
 HELD = {"OPENBLAS_CORETYPE": "Haswell", "OPENBLAS_L2_SIZE": "512"}
 
@@ -29,7 +32,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "rnncore": "1", "python": "3.11", "numpy": "2.4", "cpu": "a processor", "cores": 2, "memory_gib": 8.0,
         "blas": {"name": "openblas", "version": "0.3", "kernel": "SkylakeX", "threads": 2},
         "simd": {"widest": "AVX-512", "found": []}, "variables": {}, "load": 0.1,
-        "gpu": {"driver": None, "usable": [], "why": "no CuPy"},
+        "gpu": {"driver": None, "usable": [], "why": "no CuPy"}, "fused": {"compiler": "cc 12", "why": None},
         "rates": {"float32": 240.0, "float64": 120.0, "recurrent": 200.0, "memory": 30.0}, "rates_without": None,
     }  # fmt: skip
     return well | changes
@@ -90,6 +93,32 @@ def test_each_trouble_has_its_remedy(change: dict[str, Any], said: str) -> None:
 def test_where_all_is_well_nothing_is_advised() -> None:
     assert doctor.remedies(facts()) == []
     assert doctor.report(facts()).endswith("nothing holds it back")
+
+
+def test_the_compiler_of_fused_kernels_is_named() -> None:
+    assert "\nfused      kernels compiled by cc 12\n" in doctor.report(facts())
+    found = doctor.fused_kernels()
+    if shutil.which("cc") is None:
+        pytest.skip("no C compiler here: the test below is about that")
+    assert found["why"] is None
+    said = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=True).stdout
+    assert os.environ.get("CC") or found["compiler"] == said.splitlines()[0]
+
+
+@pytest.mark.parametrize(("compiler", "said"), [(None, "none of cc, gcc, clang is there"), ("#!/bin/sh\nexit 1", "cc")])
+def test_where_fused_kernels_cannot_be_compiled_it_is_told_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compiler: str | None, said: str
+) -> None:
+    if compiler is not None:  # one that is there and does not work
+        (tmp_path / "cc").write_text(compiler)
+        (tmp_path / "cc").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CC", raising=False)
+    processor.compiled.cache_clear()
+    found = doctor.fused_kernels()
+    assert found["compiler"] is None
+    assert said in found["why"]
+    assert f"\nfused      none: {found['why'].partition(chr(10))[0]}" in doctor.report(facts(fused=found))
 
 
 def test_rates_are_those_of_the_work_done(monkeypatch: pytest.MonkeyPatch) -> None:
