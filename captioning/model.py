@@ -59,7 +59,7 @@ class Captioner:
     dtype : float32, or float64 for gradient checks.
     device : 'cpu' or 'cuda'.
     tensors : every parameter and constant of a trained model, by name, in place of first values.
-    fused : whether the cells run as fused kernels (`rnncore.kernels.Fused`).
+    fused : whether cells and softmax run as compiled loops (`rnncore.kernels`).
 
     Attributes
     ----------
@@ -99,6 +99,7 @@ class Captioner:
         self._g = {part: self.grads.scope(part) for part in names}
         model, seed = recipe.model, recipe.training.seed
         weights, gradients = ([home[name] for name in parts.layers] for home in (self._p, self._g))
+        self.fused = fused and self.xp is np  # on a GPU it is the cells alone
         cells = [as_fused(cell) for cell in parts.cells] if fused else parts.cells
         self.network = Network(cells, weights, gradients, model, seed)
         rates = {"picture": model.picture_dropout, "words": model.word_dropout, "output": model.output_dropout}
@@ -158,7 +159,7 @@ class Captioner:
     def loss(self, batch: Batch) -> float:
         """Return the mean loss in nats a word, without dropout and without gradients."""
         logits = self._forward(batch, train=False, keep=False).logits
-        return float(softmax_cross_entropy(logits, batch.targets, inplace=True).loss)
+        return float(softmax_cross_entropy(logits, batch.targets, inplace=True, fused=self.fused).loss)
 
     def logits(self, batch: Batch) -> Array:
         """Return the logits of the word after each row, (N, V), without dropout; the next pass overwrites them."""
@@ -173,7 +174,7 @@ class Captioner:
         seen = self._forward(batch, train)
         smoothing = self.recipe.training.label_smoothing if train else 0.0
         if objective is None:
-            loss, dlogits = softmax_cross_entropy(seen.logits, batch.targets, inplace=True, smoothing=smoothing)
+            loss, dlogits = softmax_cross_entropy(seen.logits, batch.targets, None, True, smoothing, self.fused)
         else:
             loss, dlogits = objective(seen.logits)
         penalty, dweights = self._unevenness(train)
@@ -286,7 +287,7 @@ class Captioner:
         h, cells = state.steps(x, state.cells, state.owner)
         merged = entry.merge(state.picture, h, packing, out=take("merged", rows, entry.merged))
         dense = head.before(p, merged, out=take("dense", rows, head.words.input_size))
-        return log_softmax(head.logits(p, dense), inplace=True), state._replace(cells=cells)
+        return log_softmax(head.logits(p, dense), inplace=True, fused=self.fused), state._replace(cells=cells)
 
     def tensors(self) -> Mapping[str, Array]:
         """Return everything that makes the model what it is, by name: parameters and constants."""

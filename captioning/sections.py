@@ -95,8 +95,8 @@ class Training(Checked):
     samples: captions drawn a picture. baseline: what their reward is compared with, that of the greedy caption or the
         mean of the other samples' (self-critical). temperature: what logits are divided by to draw them: below 1 the
         draws come closer to what a beam finds.
-    fused: whether the cells and Adam run as compiled loops, which is faster and takes a C compiler; numbers differ by
-        rounding. To caption with what was trained takes none.
+    fused: whether cells, softmax and Adam run as compiled loops, which is faster and takes a C compiler; numbers differ
+        by rounding. To caption with what was trained takes none.
     """
 
     epochs: _Count

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from types import ModuleType
 from typing import NamedTuple
 
 import numpy as np
@@ -39,7 +40,12 @@ class Loss(NamedTuple):
 
 
 def softmax_cross_entropy(
-    logits: Array, targets: Array, weights: Array | None = None, inplace: bool = False, smoothing: float = 0.0
+    logits: Array,
+    targets: Array,
+    weights: Array | None = None,
+    inplace: bool = False,
+    smoothing: float = 0.0,
+    fused: bool = False,
 ) -> Loss:
     r"""Mean of :math:`-\log \mathrm{softmax}(z_n)_{y_n}` over rows, in nats, and its gradient in the logits.
 
@@ -54,6 +60,8 @@ def softmax_cross_entropy(
     smoothing : the share :math:`\epsilon` of every target that is spread evenly over all V classes, in [0, 1): the
     target's :math:`z_{n y_n}` becomes :math:`(1 - \epsilon) z_{n y_n} + \epsilon \sum_v z_{nv} / V`, and
     :math:`[v = y_n]` becomes :math:`(1 - \epsilon) [v = y_n] + \epsilon / V` (Szegedy et al. 2016, section 7).
+
+    fused : whether it is one compiled loop (`rnncore.kernels.softmax`), which takes a C compiler; on the host.
 
     Raises
     ------
@@ -80,7 +88,9 @@ def softmax_cross_entropy(
     rows, ones = _rows(z), xp.ones(z.shape[1], z.dtype)
     losses = xp.empty(len(z), z.dtype)
     with np.errstate(under="ignore", invalid="ignore"):  # e^-200 is 0 here; inf - inf gives the NaN it should
-        for start in range(0, len(z), rows):
+        if fused:
+            losses = compiled(z).cross_entropy(z, targets, share, smoothing)
+        for start in () if fused else range(0, len(z), rows):
             part = slice(start, start + rows)
             losses[part] = _block(z[part], targets[part], share[part], ones, smoothing)
         if weights is not None:
@@ -90,12 +100,18 @@ def softmax_cross_entropy(
         return Loss(total if is_on_gpu(total) else float(total), z)
 
 
-def log_softmax(logits: Array, inplace: bool = False) -> Array:
-    r"""Return :math:`z_{nv} - \log \sum_u e^{z_{nu}}` for each row of logits (N, V), as a new array or in place."""
+def log_softmax(logits: Array, inplace: bool = False, fused: bool = False) -> Array:
+    r"""Return :math:`z_{nv} - \log \sum_u e^{z_{nu}}` for each row of logits (N, V), as a new array or in place.
+
+    fused : as above.
+    """
     xp = array_module(logits)
     check_float("logits", logits)
     check_shape("logits", logits, {"N": None, "V": None})
     z = logits if inplace else logits.copy()
+    if fused:
+        compiled(z).log_softmax(z)
+        return z
     rows = _rows(z)
     ones, scratch = xp.ones(z.shape[1], z.dtype), xp.empty((min(rows, len(z)), z.shape[1]), z.dtype)
     with np.errstate(under="ignore"):
@@ -104,6 +120,15 @@ def log_softmax(logits: Array, inplace: bool = False) -> Array:
             part -= part.max(axis=1, keepdims=True)
             part -= xp.log(xp.exp(part, out=scratch[: len(part)]) @ ones)[:, None]
     return z
+
+
+def compiled(z: Array) -> ModuleType:
+    """Return the compiled loops, if `z` is where they run."""
+    if is_on_gpu(z):
+        raise TypeError("fused: expected logits on the host, got them on the GPU; leave it out there")
+    from rnncore.kernels import softmax  # here, since most who import the library never ask for it
+
+    return softmax
 
 
 def _rows(z: Array) -> int:

@@ -177,10 +177,10 @@ def functions(program: Program, name: str, dtype: np.dtype[Any]) -> list[Callabl
     if not program.kernels:
         return []
     library = compiled(source(program, name, dtype))
-    return [_function(library, f"{name}_{k}") for k in range(len(program.kernels))]
+    return [function_of(library, f"{name}_{k}") for k in range(len(program.kernels))]
 
 
-def _function(library: ctypes.CDLL, name: str) -> Callable[[int], None]:
+def function_of(library: ctypes.CDLL, name: str) -> Callable[[int], None]:
     function = getattr(library, name)
     function.argtypes, function.restype = [ctypes.c_int64], None
     found: Callable[[int], None] = function

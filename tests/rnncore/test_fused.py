@@ -16,6 +16,7 @@ from rnncore.kernels import CannotRecord, Fused, processor
 from rnncore.kernels.processor import NoCompiler
 from rnncore.kernels.program import compose
 from rnncore.kernels.symbols import Matrix, Product, Tape, Weight
+from rnncore.losses import log_softmax, softmax_cross_entropy
 from rnncore.sequence import Stepper, backward, forward
 from tests.rnncore.problems import ALL, SIZES, Problem, problem
 
@@ -300,3 +301,43 @@ def test_arrays_that_one_loop_cannot_run_over_are_refused() -> None:
     optimiser = Adam(np.zeros(6, "float32"), fused=True)
     with pytest.raises(ValueError, match=r"g: expected 6 numbers of float32 that lie on end, got \(6,\) of float32"):
         optimiser.step(np.zeros(12, "float32")[::2])
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("classes", [1, 5, 16, 37, 100])
+def test_softmax_in_one_loop_is_softmax(classes: int, dtype: Any) -> None:
+    """Whole vectors and what is left over; rows of weight 0 with anything in them; and logits far apart."""
+    rng, tolerance = np.random.default_rng(0), 1e-13 if dtype == np.float64 else 3e-6
+    logits, targets = (30 * rng.normal(size=(9, classes))).astype(dtype), rng.integers(0, classes, 9)
+    logits[2], logits[3, 0] = np.nan, -np.inf if classes > 1 else 0
+    targets[3] = classes - 1
+    weights = rng.random(9).astype(dtype)
+    weights[2] = 0
+    for smoothing in (0.0, 0.1):
+        logits[3, 0] = -50 if smoothing else logits[3, 0]  # of what is not possible no share can be had
+        want = softmax_cross_entropy(logits, targets, weights, smoothing=smoothing)
+        got = softmax_cross_entropy(logits, targets, weights, smoothing=smoothing, fused=True)
+        assert got.loss == pytest.approx(want.loss, rel=tolerance)
+        close(got.dlogits, want.dlogits, tolerance)
+    real = np.delete(logits, 2, axis=0)
+    close(log_softmax(real, fused=True), log_softmax(real), 10 * tolerance)
+    assert np.isnan(log_softmax(logits, fused=True)[2]).all()
+    spoilt = softmax_cross_entropy(logits, targets, fused=True)
+    assert np.isnan(spoilt.loss)
+    assert np.isnan(spoilt.dlogits[2]).all()
+
+
+def test_the_compiled_exponential_is_within_a_few_units_of_the_last_place() -> None:
+    """Of two classes the second's logit is x, the first's 0: its gradient is e^x / (1 + e^x) at weight 1."""
+    x = -np.concatenate([np.linspace(0, 87, 100_001), [0, 1e-30, 88, 200]]).astype(np.float32)
+    logits = np.stack([np.zeros_like(x), x], 1)
+    weights = np.ones(len(x), np.float32)
+    found = softmax_cross_entropy(logits, np.zeros(len(x), int), weights, fused=True).dlogits[:, 1] * np.float32(len(x))
+    want = 1 / (1 + np.exp(-x.astype(np.float64)))
+    assert np.abs(found / want - 1)[x >= -70].max() < 6e-7  # behind that shares are subnormal
+    assert (found[x < -87] == 0).all()
+
+
+def test_logits_that_do_not_lie_on_end_are_refused() -> None:
+    with pytest.raises(ValueError, match="rows lie on end"):
+        log_softmax(np.zeros((4, 6))[:, ::2], inplace=True, fused=True)
