@@ -134,7 +134,7 @@ def compiled(text: str) -> ctypes.CDLL:
 def _load(text: str, path: str, folder: Path, name: str) -> ctypes.CDLL:
     library = folder / name
     if not library.exists():
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(0o700, parents=True, exist_ok=True)  # what lies there is run
         with tempfile.TemporaryDirectory(dir=folder) as here:
             made = Path(here) / name
             (Path(here) / "kernels.c").write_text(text, "utf-8")
