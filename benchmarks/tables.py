@@ -54,7 +54,7 @@ NOTES = {
     "memory": "Peak resident memory above what was resident before, MB, each library in a process of its own. Over "
     "1000 steps of the small shape: how far the process grew after the first 100.",
     "captioner": "Recipe `paper`, everything included: dropout, vocabulary softmax, clipping, Adam. Fused is "
-    "`training.fused = true`, cells and Adam as compiled loops. Of its parts, "
+    "`training.fused = true`, cells, softmax and Adam as compiled loops. Of its parts, "
     "words is the layer that gives the vocabulary's logits.",
     "captioner-default": "512 units, an embedding that is trained, dropout before the vocabulary as well.",
     "keras": "Every prefix a padded sample of its own, targets one-hot, on TensorFlow; equal captions a batch.",

@@ -24,8 +24,7 @@ def markdown(record: Mapping[str, Any], pictures: Mapping[str, str]) -> str:
         _claim(rows),
         f"![Time of both GRUs in parts of the LSTM's, against H and B]({pictures['claim']})",
         "### Equal units",
-        "Parameters, operations in products and bytes of a training step are counted, times are measured. Fused is the "
-        "same training step with `fused=True`; all else on this page is without.",
+        "Parameters, operations in products and bytes of a training step are counted, times are measured.",
         _equal_units(figures.along(figures.select(rows, "training"), "H", base), figures.select(rows, "forward")),
         "### Equal parameters",
         "Each cell has as many units as give it about the LSTM's number of parameters, all read the same input.",
@@ -69,7 +68,8 @@ def _equal_units(training: Sequence[Row], forward: Sequence[Row]) -> str:
         lines.append([f"{row['shape'][3]}", row["cell"], *counted, _ms(only), _ms(row), _ratio(row), rate, fused])
     heads = ["H", "cell", "parameters", "GFLOP", "MB", "forward, ms", "training, ms", "/ LSTM (95 %)", "GFLOP/s"]
     if any(FUSED in row["seconds"] for row in training):
-        return table([*heads, "fused, ms"], lines)
+        said = "Fused is the same training step with `fused=True`; all else here is without.\n\n"
+        return said + table([*heads, "fused, ms"], lines)
     return table(heads, [line[:-1] for line in lines])
 
 
