@@ -30,7 +30,7 @@ from tests.mutation.report import write_report
 from tests.mutation.run import Plugin, Runner, measured, read_records
 
 ROOT = Path(__file__).resolve().parents[2]
-FILES = ("rnncore/cells", "rnncore/sequence.py", "rnncore/optim.py", "rnncore/losses.py")
+FILES = ("rnncore/cells", "rnncore/sequence.py", "rnncore/steps.py", "rnncore/optim.py", "rnncore/losses.py")
 #: Tests that say nothing about the numbers of these files (those of the checker itself among them), start processes of
 #: their own, or train for long.
 LEFT_OUT = ("test_gradcheck.py", "test_house.py", "test_tasks*.py", "test_doctor.py", "test_machine.py", "study/*.py")

@@ -338,6 +338,23 @@ def test_the_compiled_exponential_is_within_a_few_units_of_the_last_place() -> N
     assert (found[x < -87] == 0).all()
 
 
+def test_nothing_is_compiled_that_nobody_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncore.kernels.softmax._call", None)
+    monkeypatch.setattr("rnncore.kernels.numbers.Numbers.__call__", None)
+    softmax_cross_entropy(np.zeros((2, 3)), np.zeros(2, int))
+    log_softmax(np.zeros((2, 3)))
+    Adam(np.zeros(3)).step(np.ones(3))
+
+
+def test_loops_of_the_processor_are_refused_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rnncore.losses.is_on_gpu", lambda x: True)
+    monkeypatch.setattr("rnncore.optim.is_on_gpu", lambda x: True)
+    with pytest.raises(TypeError, match="expected logits on the host"):
+        log_softmax(np.zeros((2, 3)), fused=True)
+    with pytest.raises(TypeError, match="expected parameters on the host"):
+        Adam(np.zeros(3), fused=True)
+
+
 def test_logits_that_do_not_lie_on_end_are_refused() -> None:
     with pytest.raises(ValueError, match="rows lie on end"):
         log_softmax(np.zeros((4, 6))[:, ::2], inplace=True, fused=True)

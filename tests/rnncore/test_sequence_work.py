@@ -121,6 +121,25 @@ def test_large_gradients_from_outside_are_laid_out_small_ones_taken_as_they_lie(
     assert np.shares_memory(found, rows) == (size < 128)
 
 
+class Growing(RNN):
+    """Without a bound, so that what is left of one pass must not be where the next one begins."""
+
+    def step(self, p: Weights, now: Now) -> None:
+        (h,), (h_next,) = now.prev, now.next
+        now.a[...] += p["U"] @ h
+        h_next[...] = now.a
+
+
+def test_columns_of_nobody_do_not_grow_from_pass_to_pass() -> None:
+    case, cell = problem("RNN", 5, 9, 2, 3), Growing()
+    case.p["U"][...] = np.eye(3)
+    trace = forward(cell, case.p, problem("RNN", 5, 16, 2, 3).x)  # which leaves something in their columns
+    for _ in range(3):
+        assert forward(cell, case.p, case.x, trace=trace) is trace
+    assert trace.widths[0] > 9
+    assert max(float(np.abs(slab[:, 9:]).max()) for slab in trace.where("h")) == 0
+
+
 class WithLoops(LSTM):
     """An LSTM that owns time itself, as a kernel for the whole loop does."""
 
