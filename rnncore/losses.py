@@ -85,14 +85,8 @@ def softmax_cross_entropy(
         raise ValueError(f"smoothing: expected a share from 0 to below 1, got {smoothing}")
     share = _shares(logits, weights)
     z = logits if inplace else logits.copy()
-    rows, ones = _rows(z), xp.ones(z.shape[1], z.dtype)
-    losses = xp.empty(len(z), z.dtype)
     with np.errstate(under="ignore", invalid="ignore"):  # e^-200 is 0 here; inf - inf gives the NaN it should
-        if fused:
-            losses = compiled(z).cross_entropy(z, targets, share, smoothing)
-        for start in () if fused else range(0, len(z), rows):
-            part = slice(start, start + rows)
-            losses[part] = _block(z[part], targets[part], share[part], ones, smoothing)
+        losses = (_compiled(z).cross_entropy if fused else _in_blocks)(z, targets, share, smoothing)
         if weights is not None:
             xp.copyto(losses, 0, where=share == 0)
             xp.copyto(z, 0, where=(share == 0)[:, None])
@@ -110,7 +104,7 @@ def log_softmax(logits: Array, inplace: bool = False, fused: bool = False) -> Ar
     check_shape("logits", logits, {"N": None, "V": None})
     z = logits if inplace else logits.copy()
     if fused:
-        compiled(z).log_softmax(z)
+        _compiled(z).log_softmax(z)
         return z
     rows = _rows(z)
     ones, scratch = xp.ones(z.shape[1], z.dtype), xp.empty((min(rows, len(z)), z.shape[1]), z.dtype)
@@ -122,7 +116,7 @@ def log_softmax(logits: Array, inplace: bool = False, fused: bool = False) -> Ar
     return z
 
 
-def compiled(z: Array) -> ModuleType:
+def _compiled(z: Array) -> ModuleType:
     """Return the compiled loops, if `z` is where they run."""
     if is_on_gpu(z):
         raise TypeError("fused: expected logits on the host, got them on the GPU; leave it out there")
@@ -136,8 +130,18 @@ def _rows(z: Array) -> int:
     return max(1, len(z) if is_on_gpu(z) else BLOCK // z.shape[1])
 
 
+def _in_blocks(z: Array, targets: Array, share: Array, smoothing: float) -> Array:
+    """Return the losses of the rows z, and overwrite z with the gradient of their sum weighted by `share`."""
+    xp, rows = array_module(z), _rows(z)
+    losses, ones = xp.empty(len(z), z.dtype), xp.ones(z.shape[1], z.dtype)
+    for start in range(0, len(z), rows):
+        part = slice(start, start + rows)
+        losses[part] = _block(z[part], targets[part], share[part], ones, smoothing)
+    return losses
+
+
 def _block(z: Array, targets: Array, share: Array, ones: Array, smoothing: float) -> Array:
-    """Return the losses of the rows z and overwrite z with the gradient of their sum weighted by `share`."""
+    """Do that for rows that stay in the cache; `ones` adds up a row by a product."""
     xp = array_module(z)
     rows = xp.arange(len(z))
     z -= z.max(axis=1, keepdims=True)

@@ -91,34 +91,40 @@ class Trace(Memory):
         self.state_rows = self.take("state rows", packing.batch + packing.rows, self.sizes[cell.state[0]])
         if padded and before == (self.widths, B, keep):
             return  # the views are those of before, and a loop of the cell's own takes no runs
-        blocks, dblocks = ([self.sizes[name] for name in names] for names in (cell.gates, cell.preactivations))
-        self._heights = A, P = sum(blocks), sum(dblocks)
+        self._heights = A, P = sum(self._blocks(cell.gates)), sum(self._blocks(cell.preactivations))
         self._a = self.slabs("a", A)
         self._states = [self.slabs(f"state {name}", self.sizes[name], (B, *steps)) for name in cell.state]
         self._saved = [self.slabs(f"saved {name}", self.sizes[name]) for name in cell.saved]
-        scratch = self.take("scratch", A * B)
-        self.now, self.runs = [], []
         runs = runs_of(packing.batch_sizes, RUN // A if keep else 1)
         self.take("da", P * max((len(run) * steps[run[0]] for run in runs), default=0))
-        for run in runs:
-            self.runs.append(self._run(run, A, P))
-            for t, da in zip(run, self.runs[-1].da, strict=True):
-                w = steps[t]
-                prev = tuple(slabs[t][:, :w] for slabs in self._states)
-                self.now.append(
-                    Now(
-                        a=self._a[t],
-                        gates=split(self._a[t], blocks),
-                        prev=prev,
-                        next=tuple(slabs[t + 1] for slabs in self._states),
-                        saved=tuple(slabs[t] for slabs in self._saved),
-                        da=da,
-                        dgates=split(da, dblocks),
-                        scratch=scratch[: A * w].reshape(A, w),
-                        xp=self.xp,
-                        recalled=prev[0],
-                    )
+        self.runs = [self._run(run, A, P) for run in runs]
+        self.now = self._views(self.take("scratch", A * B))
+
+    def _blocks(self, names: tuple[str, ...]) -> list[int]:
+        return [self.sizes[name] for name in names]
+
+    def _views(self, scratch: Array) -> list[Now]:
+        """Return the views of every step."""
+        blocks, dblocks = self._blocks(self.cell.gates), self._blocks(self.cell.preactivations)
+        height, found = self._heights[0], []
+        for t, da in enumerate(slab for run in self.runs for slab in run.da):
+            w = self.widths[t]
+            prev = tuple(slabs[t][:, :w] for slabs in self._states)
+            found.append(
+                Now(
+                    a=self._a[t],
+                    gates=split(self._a[t], blocks),
+                    prev=prev,
+                    next=tuple(slabs[t + 1] for slabs in self._states),
+                    saved=tuple(slabs[t] for slabs in self._saved),
+                    da=da,
+                    dgates=split(da, dblocks),
+                    scratch=scratch[: height * w].reshape(height, w),
+                    xp=self.xp,
+                    recalled=prev[0],
                 )
+            )
+        return found
 
     def _run(self, steps: range, A: int, P: int) -> Run:
         """Return the views of a run of steps, which lie on end in memory, a slab after a slab."""
@@ -136,11 +142,9 @@ class Trace(Memory):
         """Return the slabs of all gates, "a", or of a saved value; of a state with the initial one before them."""
         if name == "a":
             return self._a
-        return (
-            self._states[self.cell.state.index(name)]
-            if name in self.cell.state
-            else self._saved[self.cell.saved.index(name)]
-        )
+        if name in self.cell.state:
+            return self._states[self.cell.state.index(name)]
+        return self._saved[self.cell.saved.index(name)]
 
     def reaching(self, name: str) -> Slabs:
         """Return the slabs where the gradients of a state are kept, in a backward pass that keeps them."""

@@ -192,7 +192,7 @@ class Fused:
     def blas(self, like: Array) -> Blas:
         """Return the products of this cell."""
         if not is_on_gpu(like):
-            raise TypeError(f"{self!r} runs on the GPU; got arrays on the host: use the cell itself there")
+            raise TypeError(f"{self!r} runs single steps on a GPU alone, on the host whole passes: use the cell itself")
         if self._blas is None:
             self._blas = Blas(self.products)
         return self._blas

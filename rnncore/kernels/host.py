@@ -14,7 +14,7 @@ import numpy as np
 
 from rnncore.array import Array, swap_axes
 from rnncore.cells.base import Weights
-from rnncore.kernels.program import Kernel, Program
+from rnncore.kernels.program import Kernel, Program, columns_of
 from rnncore.kernels.record import Kind
 from rnncore.kernels.symbols import Product
 from rnncore.steps import InputProducts
@@ -74,10 +74,8 @@ class Backward:
     ) -> None:
         kept = () if reaching is None else (True,) * len(reaching)
         kind = Kind(True, keeps=kept, whole=True, arrives=(arrives,), **noise)
-        self.units, longest = (
-            trace.sizes[cell.state[0]],
-            max((run.rows.stop - run.rows.start for run in trace.runs), default=0),
-        )
+        self.units = trace.sizes[cell.state[0]]
+        longest = max((run.rows.stop - run.rows.start for run in trace.runs), default=0)
         self.upstream = trace.take("upstream", self.units * longest) if arrives else None
         buffers = Buffers(cell, trace, dstate, self.upstream, reaching)
         self.calls = prepared(cell, p, trace, kind, buffers)
@@ -243,7 +241,7 @@ def prepared(cell: Fused, p: Weights, trace: Trace, kind: Kind, buffers: Buffers
         return []
     program = cell.program(p, trace.now[0], kind, trace.kept)
     buffers.take(program)
-    key = (id(program), *(address(a) for a in p.values()), *buffers.addresses())
+    key = (id(program), *((address(a), a.strides) for a in p.values()), *buffers.addresses())
     compiled = cell.functions(program, kind, trace.dtype)
     found: _Calls = trace.prepare(key, lambda: _Calls(program, compiled, p, buffers))
     return found.steps
@@ -280,12 +278,11 @@ class _Calls:
         for k, name in enumerate(kernel.buffers):
             table[:, 3 + 2 * k] = self.places[name].addresses[: self.count]
             table[:, 4 + 2 * k] = self.places[name].leading[: self.count]
-        for k, name in enumerate(kernel.columns):
-            table[:, behind + k] = address(self.p[name])
+        for k, column in enumerate(columns_of(kernel, self.p)):
+            table[:, behind + k] = address(column)
         b = table[:, 1]
-        whole = (
-            (table[:, 4:behind:2] == b[:, None]).all(axis=1) & kernel.is_blockwise & ((b == 1) | (not kernel.columns))
-        )
+        whole = (table[:, 4:behind:2] == b[:, None]).all(axis=1) & kernel.is_blockwise
+        whole &= (b == 1) | (not kernel.columns)
         table[:, 2] = whole
         table[whole, 0] *= b[whole]
         self.tables.append(table)

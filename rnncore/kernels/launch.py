@@ -12,7 +12,7 @@ import numpy as np
 from rnncore.array import Array, Workspace
 from rnncore.kernels.blas import Blas
 from rnncore.kernels.copies import Copies
-from rnncore.kernels.program import Kernel, Program
+from rnncore.kernels.program import Kernel, Program, columns_of
 from rnncore.kernels.source import program_source
 from rnncore.kernels.symbols import Matrix
 
@@ -71,8 +71,8 @@ def _launch(function: Any, kernel: Kernel, p: Mapping[str, Array], views: Mappin
         view = views[name]
         arguments += [view, np.int32(view.strides[0] // view.itemsize)]
     b = views[kernel.buffers[0]].shape[1]
-    columns = [p[name] for name in kernel.columns]
-    function(*shape_of(kernel.rows * b), (np.int32(kernel.rows), np.int32(b), *arguments, *columns, *more))
+    arguments += [*columns_of(kernel, p), *more]
+    function(*shape_of(kernel.rows * b), (np.int32(kernel.rows), np.int32(b), *arguments))
 
 
 def _rows(A: Array, matrix: Matrix) -> Array:

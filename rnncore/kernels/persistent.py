@@ -21,7 +21,7 @@ import numpy as np
 
 from rnncore.array import Array
 from rnncore.kernels.launch import compiled
-from rnncore.kernels.program import Kernel, Program
+from rnncore.kernels.program import Kernel, Program, columns_of
 from rnncore.kernels.source import body, identifier, preamble
 from rnncore.kernels.symbols import CannotRecord, Product
 from rnncore.trace import Trace
@@ -214,7 +214,7 @@ def run(cell: Fused, p: Mapping[str, Array], trace: Trace, program: Program) -> 
     arrived = sys.modules["cupy"].zeros(1, np.uint32)
     steps = (packing.index(which, first.a) for which in ("size_of_step", "offset_of_step"))
     whole = (np.int32(hidden), np.int32(limits.units(hidden)), np.int32(len(trace.now)), np.int32(batch))
-    columns = [p[column] for column in kernel.columns]
+    columns = columns_of(kernel, p)
     function((blocks,), (THREADS,), (*whole, *steps, arrived, p["U"], *arguments, *columns), shared_mem=needed)
 
 

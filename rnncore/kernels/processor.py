@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import tempfile
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -66,8 +67,8 @@ class NoCompiler(RuntimeError):
 def source(program: Program, name: str, dtype: np.dtype[Any]) -> str:
     """Return the kernels of a program, `name_0`, `name_1` and so on, each a function of the table of its arguments.
 
-    A table is 64-bit integers: rows and columns of a block, whether all is one row (see `Call`), of each buffer its
-    address and leading size, and of each column its address.
+    A table is 64-bit integers: rows and columns of a block; whether blocks lie on end, so that rows are all numbers and
+    the columns one; of each buffer its address and leading size; and of each column its address.
     """
     kernels = "\n".join(_kernel(kernel, f"{name}_{k}") for k, kernel in enumerate(program.kernels))
     return HEADER.format(type=TYPES[dtype]) + (FLOAT if dtype == np.float32 else "") + kernels
@@ -117,32 +118,35 @@ def compiled(text: str) -> ctypes.CDLL:
     Raises
     ------
     NoCompiler
-        If there is none, or it refuses the source.
+        If there is none, or it refuses the source, or what it makes cannot be loaded.
     """
     path = compiler()
     made_of = "\n".join((text, *OPTIONS, path, _version(path), cpu_model() or "", " ".join(simd()["found"])))
-    name = hashlib.sha256(made_of.encode()).hexdigest()[:32] + ".so"
-    for folder in (cache_folder(), None):
-        try:
-            return _load(text, path, Path(tempfile.mkdtemp(prefix="rnncore-")) if folder is None else folder, name)
-        except OSError as error:  # a folder that cannot be written, or a file in it that is no library
-            if folder is None:
-                raise NoCompiler(f"what {path} made cannot be loaded: {error}") from error
-    raise AssertionError
+    library = cache_folder() / (hashlib.sha256(made_of.encode()).hexdigest()[:32] + ".so")
+    with suppress(OSError):  # it is not there yet, or was cut short and is made anew
+        return ctypes.CDLL(str(library))
+    try:
+        library.parent.mkdir(0o700, parents=True, exist_ok=True)  # what lies there is run
+        return _made(text, path, library)
+    except OSError:  # a folder that nobody may write to, or run from
+        pass
+    try:
+        with tempfile.TemporaryDirectory(prefix="rnncore-") as here:  # of what is loaded the file is needed no more
+            return _made(text, path, Path(here) / library.name)
+    except OSError as error:
+        raise NoCompiler(f"what {path} makes cannot be kept or loaded: {error}") from error
 
 
-def _load(text: str, path: str, folder: Path, name: str) -> ctypes.CDLL:
-    library = folder / name
-    if not library.exists():
-        folder.mkdir(0o700, parents=True, exist_ok=True)  # what lies there is run
-        with tempfile.TemporaryDirectory(dir=folder) as here:
-            made = Path(here) / name
-            (Path(here) / "kernels.c").write_text(text, "utf-8")
-            command = [path, *OPTIONS, "-fPIC", "-shared", "-o", str(made), str(Path(here) / "kernels.c"), "-lm"]
-            done = subprocess.run(command, capture_output=True, text=True, check=False)
-            if done.returncode:
-                raise NoCompiler(f"{path} does not compile the fused kernels:\n{done.stderr.strip()}")
-            made.replace(library)
+def _made(text: str, path: str, library: Path) -> ctypes.CDLL:
+    """Compile a source to a file, which is there as a whole or not at all, and load it."""
+    with tempfile.TemporaryDirectory(dir=library.parent) as here:
+        source, made = Path(here) / "kernels.c", Path(here) / library.name
+        source.write_text(text, "utf-8")
+        command = [path, *OPTIONS, "-fPIC", "-shared", "-o", str(made), str(source), "-lm"]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise NoCompiler(f"{path} does not compile the fused kernels:\n{done.stderr.strip()}")
+        made.replace(library)
     return ctypes.CDLL(str(library))
 
 
@@ -181,6 +185,7 @@ def functions(program: Program, name: str, dtype: np.dtype[Any]) -> list[Callabl
 
 
 def function_of(library: ctypes.CDLL, name: str) -> Callable[[int], None]:
+    """Return a function of a library that takes the address of a table."""
     function = getattr(library, name)
     function.argtypes, function.restype = [ctypes.c_int64], None
     found: Callable[[int], None] = function

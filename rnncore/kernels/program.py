@@ -7,11 +7,12 @@ between two products become one `Kernel`, in which every number lives in a regis
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import groupby, pairwise
 
+from rnncore.array import Array
 from rnncore.kernels.blocks import blocks_read, cut, is_working, read, written
 from rnncore.kernels.sums import join_products, join_sums, without_adding
 from rnncore.kernels.symbols import Apply, Block, CannotRecord, Column, Product, Statement, Tape
@@ -55,6 +56,17 @@ class Kernel:
         """The parameters that it reads one number a row of, in the order of its arguments."""
         found = [x.name for s in self.statements for x in s.operands if isinstance(x, Column)]
         return tuple(dict.fromkeys(found))
+
+
+def columns_of(kernel: Kernel, p: Mapping[str, Array]) -> list[Array]:
+    """Return the parameters that a kernel reads one number a row of; it takes them for vectors without gaps."""
+    found = [p[name] for name in kernel.columns]
+    for name, a in zip(kernel.columns, found, strict=True):
+        if not a.flags.c_contiguous:
+            raise ValueError(
+                f"{name}: expected a vector without gaps, got strides of {a.strides} bytes; hand over a copy"
+            )
+    return found
 
 
 Stage = Kernel | Product

@@ -11,7 +11,9 @@ from rnncore.kernels.program import compose
 from rnncore.kernels.record import Kind, record
 from rnncore.sequence import backward, forward
 from tests.gpu.test_same_as_host import moved
+from tests.rnncore import same
 from tests.rnncore.problems import ALL, SIZES, Problem, problem
+from tests.rnncore.same import close
 
 #: Cells whose step takes means over units, which is no function number by number.
 NOT_FUSED = ["LSTM-layernorm"]
@@ -19,30 +21,9 @@ FUSED = [name for name in ALL if name not in NOT_FUSED]
 ODD = SIZES[:3] + SIZES[6:9]
 
 
-def close(got: Any, expected: Any, tolerance: float) -> None:
-    got = to_host(got)
-    assert got.dtype == expected.dtype
-    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
-
-
 def assert_same(case: Problem, fused: Fused, passes: int, keep: bool = False, **options: Any) -> None:
     tolerance = 1e-12 if case.x.dtype == np.float64 else 2e-5
-    host_trace = forward(case.cell, case.p, case.x, case.initial, case.lengths, **options)
-    host = backward(case.cell, case.p, host_trace, case.dh, case.dlast, keep_state_gradients=keep)
-    there, trace = moved(case), None
-    for _ in range(passes):
-        trace = forward(fused, there.p, there.x, there.initial, there.lengths, trace, **options)
-        got = backward(fused, there.p, trace, there.dh, there.dlast, keep_state_gradients=keep)
-        for name in host_trace.names:
-            close(trace[name], host_trace[name], tolerance)
-        for name in dict.fromkeys((*trace.cell.preactivations, *(trace.cell.state if keep else ()))):
-            close(trace.gradient(name), host_trace.gradient(name), tolerance)
-        close(trace.output, host_trace.output, tolerance)
-        close(got.x, host.x, tolerance)
-        for name, value in host.params.items():
-            close(got.params[name], value, tolerance)
-        for pair in zip((*trace.last, *got.initial), (*host_trace.last, *host.initial), strict=True):
-            close(*pair, tolerance)
+    same.assert_same(case, fused, moved(case), passes, keep, tolerance, **options)
 
 
 @pytest.mark.parametrize("name", FUSED)
@@ -81,6 +62,9 @@ def test_matrices_may_lie_column_by_column(kernels: str, name: str) -> None:
         close(forward(Fused(case.cell), turned, there.x, there.initial).output, host.output, 1e-12)
     gaps = turned | {"U": to_device(np.repeat(np.repeat(case.p["U"], 2, 0), 2, 1))[::2, ::2]}
     with pytest.raises(ValueError, match="rows or columns have no gaps"):
+        forward(Fused(case.cell), gaps, there.x, there.initial)
+    gaps = turned | {"b": to_device(np.repeat(case.p["b"], 2))[::2]}
+    with pytest.raises(ValueError, match="b: expected a vector without gaps"):
         forward(Fused(case.cell), gaps, there.x, there.initial)
 
 

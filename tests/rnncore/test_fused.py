@@ -17,8 +17,10 @@ from rnncore.kernels.processor import NoCompiler
 from rnncore.kernels.program import compose
 from rnncore.kernels.symbols import Matrix, Product, Tape, Weight
 from rnncore.losses import log_softmax, softmax_cross_entropy
-from rnncore.sequence import Stepper, backward, forward
+from rnncore.sequence import Stepper, forward
+from tests.rnncore import same
 from tests.rnncore.problems import ALL, SIZES, Problem, problem
+from tests.rnncore.same import close
 
 try:
     processor.compiler()
@@ -30,29 +32,9 @@ NOT_FUSED = ["LSTM-layernorm"]
 FUSED = [name for name in ALL if name not in NOT_FUSED]
 
 
-def close(got: Any, expected: Any, tolerance: float) -> None:
-    assert got.dtype == expected.dtype
-    np.testing.assert_allclose(got, expected, rtol=tolerance, atol=tolerance)
-
-
 def assert_same(case: Problem, fused: Cell, keep: bool = False, passes: int = 2, **options: Any) -> None:
-    tolerance = 1e-13 if case.x.dtype == np.float64 else 2e-5
-    plain = forward(case.cell, case.p, case.x, case.initial, case.lengths, **options)
-    want = backward(case.cell, case.p, plain, case.dh, case.dlast, keep_state_gradients=keep)
-    trace = None
-    for _ in range(passes):
-        trace = forward(fused, case.p, case.x, case.initial, case.lengths, trace, **options)
-        got = backward(fused, case.p, trace, case.dh, case.dlast, keep_state_gradients=keep)
-        for name in plain.names:
-            close(trace[name], plain[name], tolerance)
-        for name in dict.fromkeys((*plain.cell.preactivations, *(plain.cell.state if keep else ()))):
-            close(trace.gradient(name), plain.gradient(name), 10 * tolerance)
-        close(trace.output, plain.output, tolerance)
-        close(got.x, want.x, 10 * tolerance)
-        for name, value in want.params.items():
-            close(got.params[name], value, 10 * tolerance)
-        for pair in zip((*trace.last, *got.initial), (*plain.last, *want.initial), strict=True):
-            close(*pair, 10 * tolerance)
+    tolerance = 1e-12 if case.x.dtype == np.float64 else 2e-5
+    same.assert_same(case, fused, case, passes, keep, tolerance, **options)
 
 
 @pytest.mark.parametrize("name", FUSED)
@@ -173,6 +155,26 @@ def test_other_arrays_of_the_same_sizes_are_not_taken_for_those_of_before() -> N
     assert len(trace.prepared) <= trace.MOST_PREPARED
 
 
+def test_a_matrix_that_lies_otherwise_at_the_same_place_is_another() -> None:
+    case, fused = problem("RNN", 5, 3, 2, 4), Fused(cells.RNN())
+    trace = forward(fused, case.p, case.x)
+    turned = {**case.p, "U": case.p["U"].T}
+    close(forward(fused, turned, case.x, trace=trace).output, forward(case.cell, turned, case.x).output, 1e-13)
+
+
+def test_a_vector_with_gaps_is_refused() -> None:
+    case = problem("LSTM", 5, 3, 2, 4)
+    with pytest.raises(ValueError, match=r"b: expected a vector without gaps, got strides of \(16,\) bytes"):
+        forward(Fused(case.cell), {**case.p, "b": np.repeat(case.p["b"], 2)[::2]}, case.x)
+
+
+def test_a_single_step_is_the_cells_own() -> None:
+    case = problem("LSTM", 2, 3, 2, 4)
+    trace = forward(Fused(case.cell), case.p, case.x)
+    with pytest.raises(TypeError, match="on the host whole passes: use the cell itself"):
+        trace.cell.step(case.p, trace.now[0])
+
+
 def test_a_second_pass_prepares_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     layer, x = Recurrent(Fused(cells.LSTM()), 4, 6), np.ones((30, 5, 4), "float32")
     layer(x)
@@ -253,16 +255,30 @@ class TestCompiling:
             processor.compiled(self.TEXT)
         assert len(list(processor.cache_folder().iterdir())) == 3
 
-    def test_a_truncated_library_is_made_again(self) -> None:
+    def test_a_truncated_library_is_made_again(self, monkeypatch: pytest.MonkeyPatch) -> None:
         done = subprocess.run([sys.executable, "-c", _COMPILE], check=False)  # not loaded here, for it is cut short
         assert done.returncode == 0
         (library,) = processor.cache_folder().iterdir()
         library.write_bytes(library.read_bytes()[:100])
         assert processor.compiled(self.TEXT).answer() == 42
+        processor.compiled.cache_clear()
+        monkeypatch.setattr(subprocess, "run", None)
+        assert processor.compiled(self.TEXT).answer() == 42  # and kept this time
 
-    def test_a_folder_that_cannot_be_written_is_done_without(self, tmp_path: Path) -> None:
+    def test_a_folder_that_cannot_be_written_is_done_without(
+        self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
         (tmp_path / "cache").write_text("a file where a folder should be")
+        (tmp_path / "temporary").mkdir()
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "temporary"))
         assert processor.compiled(self.TEXT).answer() == 42
+        assert not any((tmp_path / "temporary").iterdir())  # nothing is left behind
+
+    def test_nowhere_to_keep_it(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        (tmp_path / "cache").write_text("a file where a folder should be")
+        monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "cache"))
+        with pytest.raises(NoCompiler, match="cannot be kept or loaded: "):
+            processor.compiled(self.TEXT)
 
     def test_no_compiler(self, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv("PATH", "")
