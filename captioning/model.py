@@ -20,12 +20,11 @@ from captioning.batch import Batch, Pictures, State
 from captioning.config import Recipe
 from captioning.errors import CaptioningError
 from captioning.grid import Grids, Look
-from captioning.network import Network, Steps, held_mask
+from captioning.network import Network, Steps, fused_cells, held_mask
 from captioning.parts import Parts
 from rnncore.array import Array, Workspace, module_for, to_host
 from rnncore.layers import Dropout
 from rnncore.losses import log_softmax, softmax_cross_entropy
-from rnncore.options import as_fused
 from rnncore.packing import Packing
 from rnncore.params import Params, join
 
@@ -82,10 +81,6 @@ class Captioner:
     ) -> None:
         self.recipe, self.xp = recipe, module_for(device)
         self.parts = parts = Parts(recipe, words, features, grid)
-        if fused and parts.grid:
-            raise CaptioningError(
-                "training.fused: attention looks across units, which no fused kernel does; leave it out"
-            )
         self.params = Params(join(parts.trained()), dtype, self.xp)
         self.constants = Params(join(parts.constant()), dtype, self.xp)
         self.grads = self.params.like()
@@ -100,7 +95,7 @@ class Captioner:
         model, seed = recipe.model, recipe.training.seed
         weights, gradients = ([home[name] for name in parts.layers] for home in (self._p, self._g))
         self.fused = fused and self.xp is np  # on a GPU it is the cells alone
-        cells = [as_fused(cell) for cell in parts.cells] if fused else parts.cells
+        cells = fused_cells(parts.cells) if fused else parts.cells
         self.network = Network(cells, weights, gradients, model, seed)
         rates = {"picture": model.picture_dropout, "words": model.word_dropout, "output": model.output_dropout}
         rates |= {"grid": model.picture_dropout} if parts.grid else {}

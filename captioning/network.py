@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from captioning.config import Model
+from captioning.errors import CaptioningError
 from rnncore import sequence
 from rnncore.array import Array
 from rnncore.cells import Cell, Weights, find_cell
 from rnncore.cells.attention import Attention
 from rnncore.layers import Dropout
+from rnncore.options import as_fused
 from rnncore.packing import Packing
 from rnncore.regularise import Regulariser
 from rnncore.stack import Draw
@@ -26,6 +28,13 @@ def cells_of(model: Model, places: int) -> list[Cell]:
         return [cell] * model.layers
     gated = model.attention == "gated"
     return [Attention(cell, model.attention_size, model.annotation, places, gated), *[cell] * (model.layers - 1)]
+
+
+def fused_cells(cells: Sequence[Cell]) -> list[Cell]:
+    """Return the same cells as fused kernels, which attention has none of."""
+    if any(isinstance(cell, Attention) for cell in cells):
+        raise CaptioningError("training.fused: attention looks across units, which no fused kernel does; leave it out")
+    return [as_fused(cell) for cell in cells]
 
 
 def names_of(layers: int) -> list[str]:

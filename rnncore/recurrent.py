@@ -42,8 +42,7 @@ class Recurrent:
     initialisers : in place of the cell's own: one for all parameters, such as `params.uniform(hidden_size**-0.5)`,
         which is PyTorch's; or by name, "U" for the U of every layer and direction, "layer1.U" for one.
     seed : of the first values and of all noise: equal seeds give equal layers on every device.
-    dtype : float32 or float64; inputs must have the same.
-    device : 'cpu' (NumPy) or 'cuda' (CuPy).
+    dtype : float32 or float64; inputs must have the same. device : 'cpu' (NumPy) or 'cuda' (CuPy).
     fused : whether steps run as kernels generated from the cell, which is faster; on the processor that takes a C
         compiler. See `rnncore.kernels.Fused`.
 
@@ -291,9 +290,7 @@ class GRU(Recurrent):
 
 
 class RNN(Recurrent):
-    """Simple recurrent network with tanh; equations and parameters as in `rnncore.cells.RNN`. State: h.
-
-    Options: see `Recurrent`.
+    """Simple recurrent network with tanh, as in `rnncore.cells.RNN`. State: h. Options: see `Recurrent`.
 
     >>> RNN(5, 16, batch_first=True)(np.zeros((3, 20, 5), "float32"))[0].shape
     (3, 20, 16)

@@ -34,6 +34,7 @@ def taught(cell: str) -> Trainer:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.benchmark(group="captioner")
 def test_part_of_an_epoch(benchmark: Any, cell: str, captions: int) -> None:
+    """Training steps over different batches."""
     made = taught(cell)
     step, different = captioner.ours(made), list(islice(batches(made, captions), STEPS))
 
@@ -51,6 +52,7 @@ def test_part_of_an_epoch(benchmark: Any, cell: str, captions: int) -> None:
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.benchmark(group="decoding")
 def test_decoding(benchmark: Any, cell: str, beam: int, pictures: int) -> None:
+    """A search over pictures, greedy or by beam."""
     work = decoding.ours(taught(cell), beam, pictures)
     benchmark.pedantic(work, rounds=3 if pictures > 1 else 20, warmup_rounds=1)
     benchmark.extra_info.update(cell=cell, beam=beam, pictures=pictures)

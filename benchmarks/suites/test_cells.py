@@ -37,6 +37,7 @@ def layer_and_data(cell: str, T: int, B: int, H: int, dtype: str) -> tuple[Recur
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.benchmark(group="training")
 def test_training(benchmark: Any, describe: Describe, cell: str, H: int, B: int, T: int, dtype: str) -> None:
+    """Forward and backward, all gradients."""
     layer, x, dy = layer_and_data(cell, T, B, H, dtype)
     describe(cell, T, B, H, H, np.dtype(dtype).itemsize)
 
@@ -54,6 +55,7 @@ def test_training(benchmark: Any, describe: Describe, cell: str, H: int, B: int,
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.benchmark(group="forward")
 def test_forward(benchmark: Any, describe: Describe, cell: str, H: int, B: int, T: int, dtype: str) -> None:
+    """Forward alone, with the Trace."""
     layer, x, _ = layer_and_data(cell, T, B, H, dtype)
     describe(cell, T, B, H, H, np.dtype(dtype).itemsize, backward=False)
     benchmark(layer, x)
@@ -65,6 +67,7 @@ def test_forward(benchmark: Any, describe: Describe, cell: str, H: int, B: int, 
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.benchmark(group="streaming")
 def test_streaming(benchmark: Any, describe: Describe, cell: str, H: int, B: int, dtype: str) -> None:
+    """One step with carried state."""
     layer, x, _ = layer_and_data(cell, 1, B, H, dtype)
     describe(cell, 1, B, H, H, np.dtype(dtype).itemsize, backward=False)
     benchmark(layer.stepper(B).step, x[0])
@@ -74,6 +77,7 @@ def test_streaming(benchmark: Any, describe: Describe, cell: str, H: int, B: int
 @pytest.mark.parametrize("cell", [cell for cell in CELLS if cell != "RNN"])
 @pytest.mark.benchmark(group="growth")
 def test_growth(benchmark: Any, describe: Describe, cell: str, axis: str, size: int) -> None:
+    """Training with one of T, B and H growing, the others fixed."""
     sizes = MIDDLE | {axis: size}
     layer, x, dy = layer_and_data(cell, sizes["T"], sizes["B"], sizes["H"], "float32")
     describe(cell, sizes["T"], sizes["B"], sizes["H"], sizes["H"])

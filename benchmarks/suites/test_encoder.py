@@ -26,6 +26,7 @@ def setting(tmp_path_factory: pytest.TempPathFactory) -> tuple[Encoder, dict[str
 @pytest.mark.parametrize("which", ["ours", "bare session"])
 @pytest.mark.benchmark(group="encoder")
 def test_pictures(benchmark: Any, setting: tuple[Encoder, dict[str, Path]], tmp_path: Path, which: str) -> None:
+    """From picture files to features, and the bare session."""
     encoder, pictures = setting
     work = peers.competitors(encoder, pictures, tmp_path)[which]
     benchmark.pedantic(work.call, rounds=3, warmup_rounds=1)
@@ -34,5 +35,6 @@ def test_pictures(benchmark: Any, setting: tuple[Encoder, dict[str, Path]], tmp_
 
 @pytest.mark.benchmark(group="encoder")
 def test_decoding_one_picture(benchmark: Any, setting: tuple[Encoder, dict[str, Path]]) -> None:
+    """Reading a picture file and bringing it to size."""
     encoder, pictures = setting
     benchmark(load_picture, next(iter(pictures.values())), encoder.spec.preprocessing)
