@@ -17,7 +17,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from benchmarks import record
 from benchmarks.cost import plots, report
 from benchmarks.cost.measure import QUICK, Plan, steps
-from rnncore import doctor, machine
+from rnncore import doctor
 
 
 def main(
@@ -27,7 +27,7 @@ def main(
     again: Annotated[bool, typer.Option("--again", help="Measure nothing: report what was measured.")] = False,
 ) -> None:
     """Measure what LSTM and GRU cost, and write the report."""
-    stem = f"{record.slug(machine.describe_machine())}-cost{'-quick' if quick else ''}"
+    stem = f"{record.slug(record.setting('')['machine'])}-cost{'-quick' if quick else ''}"
     kept = folder / f"{stem}.json"
     if again and not kept.is_file():
         raise typer.BadParameter(f"{kept} is not there: measure first, without --again")

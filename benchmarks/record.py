@@ -51,9 +51,13 @@ def has_fused() -> bool:
 
 
 def slug(described: Mapping[str, Any]) -> str:
-    """Return a short name of a machine for its files: processor and cores, such as amd-epyc-2."""
+    """Return a short name of a machine for its files: processor, vectors and cores, such as amd-epyc-avx2-2.
+
+    Processors of a cloud often have their family's name alone; which vectors they have tells most of them apart.
+    """
     name = re.sub(r"\((r|tm)\)|\b(cpu|processor)\b|@.*", " ", str(described["cpu"]).lower())
-    return re.sub(r"[^a-z0-9]+", "-", f"{name} {described['cores']}").strip("-")
+    simd = str(described.get("simd") or "").replace("-", "")
+    return re.sub(r"[^a-z0-9]+", "-", f"{name} {simd} {described['cores']}".lower()).strip("-")
 
 
 def is_held_back(described: Mapping[str, Any]) -> bool:

@@ -50,7 +50,8 @@ def test_a_process_runs_with_and_without_the_variables(monkeypatch: pytest.Monke
 
 def test_short_names_of_machines() -> None:
     assert record.slug({"cpu": "Intel(R) Xeon(R) Processor @ 2.10GHz", "cores": 2}) == "intel-xeon-2"
-    assert record.slug({"cpu": "AMD EPYC", "cores": 64}) == "amd-epyc-64"
+    assert record.slug({"cpu": "AMD EPYC", "cores": 64, "simd": "AVX-512"}) == "amd-epyc-avx512-64"
+    assert record.slug({"cpu": "AMD EPYC", "cores": 2, "simd": None}) == "amd-epyc-2"
 
 
 def test_what_is_saved_is_read_again_rounded_and_on_few_lines(tmp_path: Path) -> None:
