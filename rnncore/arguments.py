@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from rnncore.array import Array, check_float, check_shape
+from rnncore.array import Array, check_float, check_shape, swap_axes
 from rnncore.cells.base import Cell, Weights
 from rnncore.packing import Packing
 from rnncore.trace import Trace
@@ -66,15 +66,17 @@ def set_initial(trace: Trace, initial: Sequence[Array] | None) -> None:
     packing, names = trace.packing, trace.cell.state
     if initial is not None and len(initial) != len(names):
         raise ValueError(f"initial: expected {len(names)} states ({', '.join(names)}), got {len(initial)}")
+    rows: list[Array | int] = [0] * len(names)
     for k, slab in enumerate(trace.initial):
         if initial is None:
             slab[...] = 0
             continue
         check_shape(f"initial {names[k]}", initial[k], {"B": packing.batch} | _width(trace, names[k]))
         check_float(f"initial {names[k]}", initial[k], trace.dtype)
-        slab[...] = packing.sort(initial[k]).T
+        rows[k] = sorted_rows = packing.sort(initial[k])
+        swap_axes(sorted_rows[None], out=slab[None])
     trace.clear_unused()
-    trace.state_rows[: packing.batch] = trace.initial[0].T
+    trace.state_rows[: packing.batch] = rows[0]
 
 
 def gradient_rows(trace: Trace, dh: Array) -> Array:

@@ -99,19 +99,21 @@ def examine(seconds: float = 1.0) -> dict[str, Any]:
 
 
 def fused_kernels() -> dict[str, Any]:
-    """Return which C compiler makes fused kernels for the processor here, or ``why`` there are none.
+    """Return which C compiler makes fused kernels here and on how many ``threads`` they run, or ``why`` there are none.
 
     It is put to work on a cell of one unit: that a compiler is there does not say that it has all it needs.
     """
     from rnncore import LSTM
     from rnncore.kernels import NoCompiler, processor
+    from rnncore.kernels.cores import threads
 
     try:
         LSTM(1, 1, fused=True)(np.zeros((1, 1, 1), np.float32))
         said = machine.ask(processor.compiler(), "--version")
     except NoCompiler as error:
-        return {"compiler": None, "why": str(error)}
-    return {"compiler": said.partition("\n")[0] if said else Path(processor.compiler()).name, "why": None}
+        return {"compiler": None, "threads": None, "why": str(error)}
+    compiler = said.partition("\n")[0] if said else Path(processor.compiler()).name
+    return {"compiler": compiler, "threads": threads(), "why": None}
 
 
 def remedies(facts: Mapping[str, Any]) -> list[str]:
@@ -159,7 +161,9 @@ def report(facts: Mapping[str, Any], more: Mapping[str, str] | None = None) -> s
         "products": f"{measured['float32']:.0f} GFLOP/s in float32, {measured['float64']:.0f} in float64 "
         f"(2048 x 2048); {measured['recurrent']:.0f} at a captioner's U h, (1024, 256)·(256, 64)",
         "memory": f"{measured['memory']:.1f} GB/s, one thread copying",
-        "fused": f"kernels compiled by {fused['compiler']}" if fused["compiler"] else f"none: {fused['why']}",
+        "fused": f"kernels compiled by {fused['compiler']}, on {fused['threads']} threads"
+        if fused["compiler"]
+        else f"none: {fused['why']}",
         "GPU": gpu,
         **(more or {}),
     }

@@ -34,16 +34,13 @@ from rnncore.arguments import (
     packing_of,
     set_initial,
 )
-from rnncore.array import Array, array_module, by_columns, check_float, sum_over_rows
+from rnncore.array import Array, array_module, check_float, sum_over_rows
 from rnncore.cells.base import Cell, Weights
 from rnncore.regularise import Regulariser
 from rnncore.stepper import Stepper as Stepper
 from rnncore.steps import steps_backward, steps_forward
 from rnncore.trace import Trace
 from rnncore.views import by_step, has_loop
-
-# From so many steps on, a copy of U laid out for the products backward is paid for by them.
-_MANY_STEPS = 24
 
 
 @dataclass(frozen=True)
@@ -155,8 +152,7 @@ def backward(
         cell.backward_loop(p, trace, rows, last, reaching)  # type: ignore[attr-defined]
         return _gradients(cell, p, trace, last, grads, need_dx)
     dstate = trace.state_gradients()
-    used, joined = _by_columns(p, trace), 0
-    steps = steps_backward(cell, used, trace, dstate, rows is not None, reaching)
+    steps, joined = steps_backward(cell, p, trace, dstate, rows is not None, reaching), 0
     for run in reversed(trace.runs):
         joined = _join(dstate, last, joined, run.batch)
         steps(run, None if rows is None else by_step(rows, run))
@@ -185,21 +181,6 @@ def _join(dstate: tuple[Array, ...], last: tuple[Array, ...], joined: int, runni
         for d, end in zip(dstate, last, strict=True):
             d[:, joined:running] = end[:, joined:running]
     return max(joined, running)
-
-
-def _by_columns(p: Weights, trace: Trace) -> Weights:
-    """Return the parameters with every matrix laid out column by column, if there are steps enough to pay for it.
-
-    A step backward multiplies by U.T, which then lies row by row: that product is up to a third faster. W takes no
-    part in the steps.
-    """
-    if len(trace.now) < _MANY_STEPS:
-        return p
-    used = dict(p)
-    for name, value in p.items():
-        if value.ndim == 2 and name != "W":
-            used[name] = by_columns(value, trace.take(f"{name} by columns", value.size).reshape(value.shape[::-1]))
-    return used
 
 
 def _products_over_time(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
 
 import numpy as np
 
@@ -14,7 +13,6 @@ from rnncore.packing import Packing
 from rnncore.regularise import Regulariser
 from rnncore.steps import steps_forward
 from rnncore.trace import Trace
-from rnncore.views import Now
 
 
 class Stepper:
@@ -59,7 +57,7 @@ class Stepper:
     @property
     def state(self) -> tuple[Array, ...]:
         """The states after the last step, (B, H) each; copies."""
-        return tuple(slab[:, : self.batch].T.copy() for slab in self._turns[self._turn].now.prev)
+        return tuple(slab[:, : self.batch].T.copy() for slab in self._trace.now[self._turn].prev)
 
     @state.setter
     def state(self, value: Sequence[Array]) -> None:
@@ -67,7 +65,7 @@ class Stepper:
         self._shape = (batch, int(self.p["W"].shape[1]))
         trace.lay_out(Packing.dense(2, batch), keep=False)  # two steps, of which each goes on from the other
         trace.noise = None if self._regulariser is None else self._regulariser.draw(self.cell, self.p, trace)
-        self._turns = [_Turn.of(now, batch) for now in trace.now]
+        self._outputs = [now.next[0][:, :batch].T for now in trace.now]
         set_initial(trace, value)
         self._steps = steps_forward(self.cell, self.p, trace)
 
@@ -78,30 +76,11 @@ class Stepper:
 
     def step(self, x: Array) -> Array:
         """Advance by one step with x (B, D) and return the output h, (B, H)."""
-        p, trace, turn = self.p, self._trace, self._turns[self._turn]
+        trace, turn = self._trace, self._turn
         if type(x) is not np.ndarray or x.shape != self._shape or x.dtype != trace.dtype:
             check_float("x", x, trace.dtype)
             check_shape("x", x, {"B": self._shape[0], "D": self._shape[1]})
-        now, a = turn.now, turn.a
-        for columns in turn.unused:
-            columns[...] = 0
-        now.xp.matmul(p["W"], x.T, out=a)
-        a += p["b"][:, None]
-        self._steps.step(self._turn)
-        self._turn = 1 - self._turn
-        output: Array = turn.output.copy()
+        self._steps.step(turn, x)
+        self._turn = 1 - turn
+        output: Array = self._outputs[turn].copy()
         return output
-
-
-class _Turn(NamedTuple):
-    """Views of one of the two steps that take turns: W x + b, what it puts out (B, H), and the columns of nobody."""
-
-    now: Now
-    a: Array
-    output: Array
-    unused: list[Array]
-
-    @classmethod
-    def of(cls, now: Now, batch: int) -> _Turn:
-        unused = [slab[:, batch:] for slab in (now.a, *now.prev) if slab.shape[1] > batch]
-        return cls(now, now.a[:, :batch], now.next[0][:, :batch].T, unused)

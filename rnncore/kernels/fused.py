@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -35,8 +35,9 @@ class Fused:
     second definition, and a cell of your own is fused as ours are. Parameters, gradients and the Trace are the cell's.
 
     On NumPy's arrays kernels are C, compiled by the machine's compiler at the first step of a kind and kept for other
-    processes (`rnncore.kernels.processor`); products are NumPy's. Numbers differ from the cell's own by rounding, in
-    float32 by tanh too, which is within 5 units of the last place. On a GPU they are CUDA.
+    processes (`rnncore.kernels.processor`); steps run on as many threads as NumPy's products (`rnncore.kernels.cores`).
+    Numbers differ from the cell's own by rounding, in float32 by tanh too, which is within 5 units of the last place.
+    On a GPU they are CUDA.
 
     Parameters
     ----------
@@ -84,7 +85,7 @@ class Fused:
         self.memory: dict[np.dtype[Any], Workspace] = {}
         self._programs: dict[Hashable, Program] = {}
         self._launchers: dict[Hashable, Launcher] = {}
-        self._functions: dict[Hashable, list[Callable[[int], None]]] = {}
+        self._functions: dict[Hashable, list[int]] = {}
         self._blas: Blas | None = None
 
     @property
@@ -210,8 +211,8 @@ class Fused:
             self._programs[key] = compose(record(self.cell, shapes, hidden, kind), hidden, adds, keeps)
         return self._programs[key]
 
-    def functions(self, program: Program, kind: Kind, dtype: np.dtype[Any]) -> list[Callable[[int], None]]:
-        """Return the kernels of a program, compiled for the processor."""
+    def functions(self, program: Program, kind: Kind, dtype: np.dtype[Any]) -> list[int]:
+        """Return where the kernels of a program begin, compiled for the processor."""
         key = (id(program), dtype)
         if key not in self._functions:
             self._functions[key] = processor.functions(program, self._name(kind), dtype)

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from rnncore.array import Array
-from rnncore.kernels.processor import functions
+from rnncore.kernels.cores import run, shares
+from rnncore.kernels.processor import HEAD, functions
 from rnncore.kernels.program import compose
 from rnncore.kernels.symbols import Matrix, Rows, Tape, Weight
 from rnncore.views import address
@@ -43,9 +44,15 @@ class Numbers:
             if a.shape != (size,) or a.dtype != self.dtype or not a.flags.c_contiguous:
                 got = f"{a.shape} of {a.dtype}"
                 raise ValueError(f"{name}: expected {size} numbers of {self.dtype} that lie on end, got {got}")
-        places = [n for name in self.kernel.buffers for n in (address(given[name]), size)]
-        table = np.array([1, size, 0, *places, *[address(values)] * len(self.kernel.columns)], np.int64)
-        self.function(address(table))
+        (first, last), behind = shares(size, size), HEAD + 2 * len(self.kernel.buffers)
+        table = np.empty((len(first), behind + len(self.kernel.columns)), np.int64)
+        table[:, :HEAD] = 1, size, 0, 0, 1
+        table[:, 1:2] = last - first
+        for k, name in enumerate(self.kernel.buffers):
+            table[:, HEAD + 2 * k : HEAD + 2 * k + 1] = address(given[name]) + self.dtype.itemsize * first
+            table[:, HEAD + 2 * k + 1] = size
+        table[:, behind:] = address(values)
+        run(self.function, table)
 
 
 @cache

@@ -12,7 +12,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
@@ -28,6 +27,8 @@ from rnncore.machine import cpu_model, simd
 COMPILERS = ("cc", "gcc", "clang")
 OPTIONS = ("-std=gnu11", "-O3", "-march=native", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 
+#: What of a table stands before its buffers.
+HEAD = 5
 #: T is the type of all numbers. In float32 tanh is x P(x²) / Q(x²), of degree 4 each, fitted to a relative error of
 #: 2e-8 up to 9.02, beyond which tanh is 1 in float32: arithmetic alone, so that a compiler makes vectors of it.
 HEADER = """\
@@ -68,7 +69,8 @@ def source(program: Program, name: str, dtype: np.dtype[Any]) -> str:
     """Return the kernels of a program, `name_0`, `name_1` and so on, each a function of the table of its arguments.
 
     A table is 64-bit integers: rows and columns of a block; whether blocks lie on end, so that rows are all numbers and
-    the columns one; of each buffer its address and leading size; and of each column its address.
+    the columns one; the first of the rows that are computed and the one behind the last; of each buffer its address and
+    leading size; and of each column its address.
     """
     kernels = "\n".join(_kernel(kernel, f"{name}_{k}") for k, kernel in enumerate(program.kernels))
     return HEADER.format(type=TYPES[dtype]) + (FLOAT if dtype == np.float32 else "") + kernels
@@ -76,28 +78,28 @@ def source(program: Program, name: str, dtype: np.dtype[Any]) -> str:
 
 def _kernel(kernel: Kernel, name: str) -> str:
     buffers = [identifier(buffer) for buffer in kernel.buffers]
-    lines = [f"T *const restrict {each} = (T *)at[{3 + 2 * k}];" for k, each in enumerate(buffers)]
-    behind = 3 + 2 * len(buffers)
+    lines = [f"T *const restrict {each} = (T *)at[{HEAD + 2 * k}];" for k, each in enumerate(buffers)]
+    behind = HEAD + 2 * len(buffers)
     lines += [
         f"const T *const restrict p_{each} = (const T *)at[{behind + k}];" for k, each in enumerate(kernel.columns)
     ]
-    leading = [f"const int64_t {each}_ld = at[{4 + 2 * k}];" for k, each in enumerate(buffers)]
+    leading = [f"const int64_t {each}_ld = at[{HEAD + 1 + 2 * k}];" for k, each in enumerate(buffers)]
     ones = " ".join(f"const int64_t {each}_ld = 1; (void){each}_ld;" for each in buffers)
     return f"""
 void {name}(const int64_t *at)
 {{
-    const int64_t rows = at[0], b = at[1];
+    const int64_t rows = at[0], b = at[1], first = at[3], last = at[4];
     {_lines(lines, 4)}
     if (at[2]) {{
         const int64_t s = 0; {ones}
         INDEPENDENT
-        for (int64_t u = 0; u < rows; ++u) {{
+        for (int64_t u = first; u < last; ++u) {{
 {body(kernel, " " * 12)}
         }}
         return;
     }}
     {_lines(leading, 4)}
-    for (int64_t u = 0; u < rows; ++u) {{
+    for (int64_t u = first; u < last; ++u) {{
         INDEPENDENT
         for (int64_t s = 0; s < b; ++s) {{
 {body(kernel, " " * 12)}
@@ -142,7 +144,7 @@ def _made(text: str, path: str, library: Path) -> ctypes.CDLL:
     with tempfile.TemporaryDirectory(dir=library.parent) as here:
         source, made = Path(here) / "kernels.c", Path(here) / library.name
         source.write_text(text, "utf-8")
-        command = [path, *OPTIONS, "-fPIC", "-shared", "-o", str(made), str(source), "-lm"]
+        command = [path, *OPTIONS, "-fPIC", "-shared", "-pthread", "-o", str(made), str(source), "-lm"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
         if done.returncode:
             raise NoCompiler(f"{path} does not compile the fused kernels:\n{done.stderr.strip()}")
@@ -176,17 +178,14 @@ def cache_folder() -> Path:
     return Path(home) / "kernels"
 
 
-def functions(program: Program, name: str, dtype: np.dtype[Any]) -> list[Callable[[int], None]]:
-    """Return the compiled kernels of a program, each a function of the address of its table."""
+def functions(program: Program, name: str, dtype: np.dtype[Any]) -> list[int]:
+    """Return where the compiled kernels of a program begin, each a function of the address of its table."""
     if not program.kernels:
         return []
     library = compiled(source(program, name, dtype))
-    return [function_of(library, f"{name}_{k}") for k in range(len(program.kernels))]
+    return [function_address(library, f"{name}_{k}") for k in range(len(program.kernels))]
 
 
-def function_of(library: ctypes.CDLL, name: str) -> Callable[[int], None]:
-    """Return a function of a library that takes the address of a table."""
-    function = getattr(library, name)
-    function.argtypes, function.restype = [ctypes.c_int64], None
-    found: Callable[[int], None] = function
-    return found
+def function_address(library: ctypes.CDLL, name: str) -> int:
+    """Return where a function of a library begins."""
+    return ctypes.cast(getattr(library, name), ctypes.c_void_p).value or 0

@@ -84,6 +84,11 @@ class Program:
         """The fused kernels among the stages."""
         return tuple(stage for stage in self.stages if isinstance(stage, Kernel))
 
+    @property
+    def products(self) -> tuple[Product, ...]:
+        """The products among the stages."""
+        return tuple(stage for stage in self.stages if isinstance(stage, Product))
+
 
 def compose(tape: Tape, hidden: int, adds: bool = True, keeps: bool = True) -> Program:
     """Return the program of a tape.

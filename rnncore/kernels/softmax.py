@@ -6,14 +6,14 @@ hold it to `rnncore.losses`. A row is summed up in sixteen parts, in the same or
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import cache
 from typing import Any
 
 import numpy as np
 
 from rnncore.array import Array
-from rnncore.kernels.processor import FLOAT, HEADER, compiled, function_of
+from rnncore.kernels.cores import run, shares
+from rnncore.kernels.processor import FLOAT, HEADER, compiled, function_address
 from rnncore.kernels.source import TYPES
 from rnncore.views import address
 
@@ -72,11 +72,11 @@ static T exponentials(T *restrict z, const int64_t V, const T m, const int keep,
 
 void cross_entropy(const int64_t *at)
 {
-    const int64_t rows = at[0], V = at[1], *const targets = (const int64_t *)at[3];
-    const T *const share = (const T *)at[4], smoothing = *(const T *)at[6];
-    T *const losses = (T *)at[5];
-    for (int64_t n = 0; n < rows; ++n) {
-        T *restrict const z = (T *)at[2] + n * V;
+    const int64_t first = at[0], last = at[1], V = at[2], *const targets = (const int64_t *)at[4];
+    const T *const share = (const T *)at[5], smoothing = *(const T *)at[7];
+    T *const losses = (T *)at[6];
+    for (int64_t n = first; n < last; ++n) {
+        T *restrict const z = (T *)at[3] + n * V;
         const T m = largest(z, V);
         T chosen = z[targets[n]] - m, all;
         const T sum = exponentials(z, V, m, 1, &all), scale = share[n] / sum, spread = smoothing / (T)V;
@@ -90,9 +90,9 @@ void cross_entropy(const int64_t *at)
 
 void log_softmax(const int64_t *at)
 {
-    const int64_t rows = at[0], V = at[1];
-    for (int64_t n = 0; n < rows; ++n) {
-        T *restrict const z = (T *)at[2] + n * V;
+    const int64_t first = at[0], last = at[1], V = at[2];
+    for (int64_t n = first; n < last; ++n) {
+        T *restrict const z = (T *)at[3] + n * V;
         const T m = largest(z, V);
         T all;
         const T less = log(exponentials(z, V, m, 0, &all));
@@ -119,11 +119,14 @@ def log_softmax(z: Array) -> None:
 def _call(name: str, z: Array, *others: Array) -> None:
     if not z.flags.c_contiguous:
         raise ValueError(f"fused: expected logits whose rows lie on end, got strides {z.strides}; copy them first")
-    table = np.array([*z.shape, *map(address, (z, *others))], np.int64)
-    _function(name, z.dtype)(address(table))
+    first, last = shares(len(z), z.size, some=1)
+    table = np.empty((len(first), 4 + len(others)), np.int64)
+    table[:, :1], table[:, 1:2], table[:, 2] = first, last, z.shape[1]
+    table[:, 3:] = [address(a) for a in (z, *others)]
+    run(_function(name, z.dtype), table)
 
 
 @cache
-def _function(name: str, dtype: np.dtype[Any]) -> Callable[[int], None]:
+def _function(name: str, dtype: np.dtype[Any]) -> int:
     single = FLOAT + _EXP if dtype == np.float32 else ""
-    return function_of(compiled(HEADER.format(type=TYPES[dtype]) + single + _SOURCE), name)
+    return function_address(compiled(HEADER.format(type=TYPES[dtype]) + single + _SOURCE), name)

@@ -32,7 +32,8 @@ def facts(**changes: Any) -> dict[str, Any]:
         "rnncore": "1", "python": "3.11", "numpy": "2.4", "cpu": "a processor", "cores": 2, "memory_gib": 8.0,
         "blas": {"name": "openblas", "version": "0.3", "kernel": "SkylakeX", "threads": 2},
         "simd": {"widest": "AVX-512", "found": []}, "variables": {}, "load": 0.1,
-        "gpu": {"driver": None, "usable": [], "why": "no CuPy"}, "fused": {"compiler": "cc 12", "why": None},
+        "gpu": {"driver": None, "usable": [], "why": "no CuPy"},
+        "fused": {"compiler": "cc 12", "threads": 2, "why": None},
         "rates": {"float32": 240.0, "float64": 120.0, "recurrent": 200.0, "memory": 30.0}, "rates_without": None,
     }  # fmt: skip
     return well | changes
@@ -96,7 +97,7 @@ def test_where_all_is_well_nothing_is_advised() -> None:
 
 
 def test_the_compiler_of_fused_kernels_is_named() -> None:
-    assert "\nfused      kernels compiled by cc 12\n" in doctor.report(facts())
+    assert "\nfused      kernels compiled by cc 12, on 2 threads\n" in doctor.report(facts())
     found = doctor.fused_kernels()
     if shutil.which("cc") is None:
         pytest.skip("no C compiler here: the test below is about that")

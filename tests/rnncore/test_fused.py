@@ -179,7 +179,7 @@ def test_a_second_pass_prepares_nothing(monkeypatch: pytest.MonkeyPatch) -> None
     layer, x = Recurrent(Fused(cells.LSTM()), 4, 6), np.ones((30, 5, 4), "float32")
     layer(x)
     layer.backward(np.ones((30, 5, 6), "float32"))
-    monkeypatch.setattr("rnncore.kernels.host._Calls", None)
+    monkeypatch.setattr("rnncore.kernels.host._plan", None)
     layer(x)
     layer.backward(np.ones((30, 5, 6), "float32"))
 

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rnncore import sequence
 from rnncore.packing import Packing
 from rnncore.regularise import Regulariser
-from rnncore.sequence import Stepper, backward, forward
-from rnncore.steps import _SMALL_BATCH
+from rnncore.sequence import Gradients, Stepper, backward, forward
+from rnncore.steps import _MANY_STEPS, _SMALL_BATCH
 from rnncore.trace import Trace
 from tests.rnncore import reference
 from tests.rnncore.problems import ALL, SIZES, Problem, problem, problems
@@ -29,7 +28,7 @@ def all_close(got: Any, expected: Any) -> None:
         close(one, other)
 
 
-def assert_is_textbook(case: Problem, trace: Trace, got: sequence.Gradients) -> None:
+def assert_is_textbook(case: Problem, trace: Trace, got: Gradients) -> None:
     T, B = case.x.shape[:2]
     lengths = case.lengths if case.lengths is not None else (T,) * B
     want = reference.run(case.name, case.p, case.x, case.initial, lengths, case.dh, case.dlast)
@@ -55,7 +54,7 @@ def assert_is_textbook(case: Problem, trace: Trace, got: sequence.Gradients) -> 
 def test_the_sizes_take_both_ways_through_the_engine() -> None:
     steps, batches = ([size[k] for size in SIZES] for k in (0, 1))
     assert min(batches) <= _SMALL_BATCH < max(batches)
-    assert min(steps) < sequence._MANY_STEPS <= max(steps)
+    assert min(steps) < _MANY_STEPS <= max(steps)
 
 
 @pytest.mark.parametrize("sizes", SIZES, ids=str)

@@ -5,11 +5,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncore import sequence
 from rnncore.cells import LSTM, RNN, Now, Weights
 from rnncore.params import Params
 from rnncore.sequence import backward, forward
-from rnncore.steps import _SMALL_BATCH, Backward
+from rnncore.steps import _MANY_STEPS, _SMALL_BATCH, Backward
 from rnncore.trace import Trace, fast_width
 from rnncore.views import by_step
 from tests.rnncore.problems import ALL, problem
@@ -104,7 +103,7 @@ def test_from_many_steps_on_steps_backward_see_every_matrix_but_W_by_columns(few
             seen.append(p)
             super().step_backward(p, now, dstate)
 
-    case, cell = problem("LSTM", sequence._MANY_STEPS - fewer, 2, 3, 2), Noting()
+    case, cell = problem("LSTM", _MANY_STEPS - fewer, 2, 3, 2), Noting()
     backward(cell, case.p, forward(cell, case.p, case.x))
     assert seen[0]["U"].flags.f_contiguous == (not fewer)
     assert all(seen[0][name] is case.p[name] for name in ("W", "b"))
