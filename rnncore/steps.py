@@ -126,6 +126,8 @@ class InputProducts:
             else:
                 self.chunks.append(run.rows)
         self.there = slice(0, 0)
+        if self.chunks:  # all of it at once: it shall not move between two of them
+            self.buffer(max(self.chunks, key=lambda chunk: chunk.stop - chunk.start))
 
     def buffer(self, chunk: slice) -> Array:
         """Return where the products of these rows go, (G·H, columns), some columns of nobody behind them."""

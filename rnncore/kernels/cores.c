@@ -115,16 +115,22 @@ static void together(job *run, void *with, int64_t parts)
 /* What OpenBLAS calls in place of its own threads. */
 typedef void blas_job(int, void *, int);
 struct blas { blas_job *run; char *data; size_t size; int extra; };
+/* Which of its own places a job works at: the last ones, since OpenBLAS's own threads, which an LU uses, have the first. */
+static int last_place;
+void places(int64_t count) { last_place = (int)count - 1; }
 static void one_blas(int64_t part, void *with)
 {
     const struct blas *b = with;
-    b->run((int)part, b->data + b->size * part, b->extra);
+    b->run(last_place - (int)part, b->data + b->size * part, b->extra);
 }
 void blas_jobs(int sync, blas_job *run, int count, size_t size, void *data, int extra)
 {
     (void)sync;
     struct blas b = {run, data, size, extra};
-    together(one_blas, &b, count);
+    if (count > 1) { together(one_blas, &b, count); return; }
+    pthread_mutex_lock(&busy);
+    one_blas(0, &b);
+    pthread_mutex_unlock(&busy);
 }
 
 /* ---- Steps ---- */

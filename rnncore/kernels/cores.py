@@ -7,6 +7,7 @@ NumPy's own products use, so that what is said to OpenBLAS (OPENBLAS_NUM_THREADS
 from __future__ import annotations
 
 import ctypes
+import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
@@ -104,10 +105,23 @@ def _cores() -> ctypes.CDLL:
     library = compiled((files(__package__) / "cores.c").read_text("utf-8"))
     library.steps.argtypes, library.steps.restype = [ctypes.c_int64] * 5, None
     library.threads.argtypes, library.threads.restype = [ctypes.c_int64], ctypes.c_int64
-    if share := _of_blas("set_threads_callback_function"):
+    share, threads_of_blas, places = _of_blas("set_threads_callback_function"), _of_blas("get_num_threads"), _places()
+    if share and threads_of_blas and 2 * threads_of_blas() <= places:
+        library.places.argtypes, library.places.restype = [ctypes.c_int64], None
+        library.places(places)
         share.argtypes, share.restype = [ctypes.c_void_p], None
         share(function_address(library, "blas_jobs"))
     return library
+
+
+def _places() -> int:
+    """Return how many threads OpenBLAS has places for, 0 if it does not say."""
+    config = _of_blas("get_config")
+    if config is None:
+        return 0
+    config.restype = ctypes.c_char_p
+    found = re.search(rb"MAX_THREADS=(\d+)", config())
+    return int(found.group(1)) if found else 0
 
 
 @cache

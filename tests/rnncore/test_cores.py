@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from rnncore import GRU, LSTM, Params, cells
 from rnncore.kernels import Fused, cores
-from rnncore.sequence import Stepper
+from rnncore.sequence import Stepper, forward
 from rnncore.views import address
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -167,3 +167,27 @@ def test_a_single_step_takes_weights_and_inputs_however_they_lie() -> None:
     plain, fused = Stepper(cells.LSTM(), p, batch=20), Stepper(Fused(cells.LSTM()), other, batch=20)
     for _ in range(3):
         np.testing.assert_allclose(fused.step(x), plain.step(x), rtol=0, atol=1e-6)
+
+
+def test_numpys_solver_and_its_products_at_once() -> None:
+    """An LU gives its work to OpenBLAS's own threads, past ours."""
+    cores.threads()
+    A, done = np.eye(600) * 4 + 1, []
+
+    def solving() -> None:
+        done.extend(np.allclose(A @ np.linalg.solve(A, A), A) for _ in range(10))
+
+    both = [threading.Thread(target=solving, daemon=True) for _ in range(2)]
+    for each in both:
+        each.start()
+    for each in both:
+        each.join(60)
+    assert done == [True] * 20
+
+
+def test_the_first_pass_that_keeps_nothing_is_right_though_its_chunks_grow() -> None:
+    lengths = np.repeat([1, 2, 8], [110, 120, 340])
+    x, cell = np.random.default_rng(0).normal(size=(8, 570, 5)).astype("float32"), cells.LSTM()
+    p = Params(cell.shapes(5, 64)).initialise(cell.initialisers(), seed=0)
+    plain, fused = (forward(each, p, x, lengths=lengths, keep=False).output for each in (cell, Fused(cell)))
+    np.testing.assert_allclose(fused, plain, rtol=0, atol=1e-5)
