@@ -50,6 +50,7 @@ class Adder:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Train as the command line says, and print what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=["LSTM", "RNN"])
     parser.add_argument("--length", type=int, default=50, help="steps of a sequence, at least 2")

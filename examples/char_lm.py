@@ -120,6 +120,7 @@ def train(model: CharacterModel, ids: np.ndarray, held_out: np.ndarray, options:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Train as the command line says, and print what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--text", type=Path, help="a file in UTF-8; Python's language reference when left out")
     parser.add_argument("--characters", type=int, help="use only so many of the text's first characters")

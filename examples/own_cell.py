@@ -104,6 +104,7 @@ def train(layer: Recurrent, steps: int, seed: int) -> list[float]:
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Train as the command line says, and print what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--hidden", type=int, default=24, help="units in each direction of each layer")
     parser.add_argument("--steps", type=int, default=600, help="training steps")

@@ -105,15 +105,15 @@ def fused_kernels() -> dict[str, Any]:
     """
     from rnncore import LSTM
     from rnncore.kernels import NoCompiler, processor
-    from rnncore.kernels.cores import threads
+    from rnncore.kernels.cores import is_shared, threads
 
     try:
         LSTM(1, 1, fused=True)(np.zeros((1, 1, 1), np.float32))
         said = machine.ask(processor.compiler(), "--version")
     except NoCompiler as error:
-        return {"compiler": None, "threads": None, "why": str(error)}
+        return {"compiler": None, "threads": None, "shared": False, "why": str(error)}
     compiler = said.partition("\n")[0] if said else Path(processor.compiler()).name
-    return {"compiler": compiler, "threads": threads(), "why": None}
+    return {"compiler": compiler, "threads": threads(), "shared": is_shared(), "why": None}
 
 
 def remedies(facts: Mapping[str, Any]) -> list[str]:
@@ -161,9 +161,7 @@ def report(facts: Mapping[str, Any], more: Mapping[str, str] | None = None) -> s
         "products": f"{measured['float32']:.0f} GFLOP/s in float32, {measured['float64']:.0f} in float64 "
         f"(2048 x 2048); {measured['recurrent']:.0f} at a captioner's U h, (1024, 256)·(256, 64)",
         "memory": f"{measured['memory']:.1f} GB/s, one thread copying",
-        "fused": f"kernels compiled by {fused['compiler']}, on {fused['threads']} threads"
-        if fused["compiler"]
-        else f"none: {fused['why']}",
+        "fused": _fused(fused),
         "GPU": gpu,
         **(more or {}),
     }
@@ -236,3 +234,10 @@ def _version(package: str) -> str:
         return version(package)
     except PackageNotFoundError:
         return "(not installed)"
+
+
+def _fused(fused: Mapping[str, Any]) -> str:
+    if not fused["compiler"]:
+        return f"none: {fused['why']}"
+    whose = "which do OpenBLAS's work too" if fused["shared"] else "beside those of NumPy's products"
+    return f"kernels compiled by {fused['compiler']}, on {fused['threads']} threads, {whose}"

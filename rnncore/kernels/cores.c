@@ -24,7 +24,7 @@
 #define AWAKE 16384
 typedef void job(int64_t part, void *with);
 static struct { _Alignas(64) _Atomic int64_t turn, done; _Atomic int asleep; } thread[MOST];
-static struct { job *run; void *with; int64_t threads, turn; _Atomic int64_t arrived; } all = {.threads = 1};
+static struct { job *run; void *with; int64_t threads; _Atomic int64_t arrived; } all = {.threads = 1};
 static pthread_mutex_t busy = PTHREAD_MUTEX_INITIALIZER, bed = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t morning = PTHREAD_COND_INITIALIZER;
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
+from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -23,6 +24,7 @@ from rnncore.views import address
 
 #: Multiplications of a step that are worth the other cores' waking, and numbers of which each takes some.
 WORTH, SOME = 1 << 16, 16
+_LOCK = Lock()
 
 
 class Stage(NamedTuple):
@@ -93,27 +95,38 @@ def threads() -> int:
     found = _of_blas("get_num_threads")
     wanted: int = found() if found else usable_cores()
     there: int = _cores().threads(wanted)
+    share = _of_blas("set_threads_callback_function")
+    if share:
+        share(ctypes.c_void_p(function_address(_cores(), "blas_jobs") if is_shared() else None))
     return min(wanted, there)
 
 
-@cache
-def _cores() -> ctypes.CDLL:
-    """Return the threads, which OpenBLAS gets its own work done by from then on.
+def is_shared() -> bool:
+    """Whether these threads do OpenBLAS's work as well.
 
-    Its own threads stay awake for some 20 ms after every product, and would take the cores from these.
+    Its own stay awake for some 20 ms after every product, and would take the cores from these. It must have places
+    for both, since an LU goes to its own all the same, and the function by which it gives its work away.
     """
+    found, share = _of_blas("get_num_threads"), _of_blas("set_threads_callback_function")
+    return bool(found and share) and 2 * found() <= _places()
+
+
+def _cores() -> ctypes.CDLL:
+    with _LOCK:  # two libraries would be twice as many threads
+        return _loaded()
+
+
+@cache
+def _loaded() -> ctypes.CDLL:
     library = compiled((files(__package__) / "cores.c").read_text("utf-8"))
     library.steps.argtypes, library.steps.restype = [ctypes.c_int64] * 5, None
     library.threads.argtypes, library.threads.restype = [ctypes.c_int64], ctypes.c_int64
-    share, threads_of_blas, places = _of_blas("set_threads_callback_function"), _of_blas("get_num_threads"), _places()
-    if share and threads_of_blas and 2 * threads_of_blas() <= places:
-        library.places.argtypes, library.places.restype = [ctypes.c_int64], None
-        library.places(places)
-        share.argtypes, share.restype = [ctypes.c_void_p], None
-        share(function_address(library, "blas_jobs"))
+    library.places.argtypes, library.places.restype = [ctypes.c_int64], None
+    library.places(_places())
     return library
 
 
+@cache
 def _places() -> int:
     """Return how many threads OpenBLAS has places for, 0 if it does not say."""
     config = _of_blas("get_config")

@@ -39,6 +39,7 @@ class Forward:
         self.inputs = InputProducts(p["W"], trace)
         self.plan: Plan | None = None
         self.single: Plan | None = None
+        self.copies = any(a.ndim == 2 and a.strides[1] != a.itemsize for a in p.values())
 
     def __call__(self, run: Run, output: Array) -> None:
         """Run the steps of `run`."""
@@ -50,7 +51,7 @@ class Forward:
 
     def step(self, t: int, x: Array) -> None:
         """Run step t alone."""
-        if self.single is None:
+        if self.single is None or self.copies:  # of weights that may have changed
             self.single = self._prepared(alone=True)
         x = np.ascontiguousarray(x)
         self.single.stages[0].rows[:, t, OPERAND] = address(x)

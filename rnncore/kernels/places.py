@@ -78,12 +78,7 @@ class Buffers:
         slabs = self.trace.where(name)
         return Places(slabs.addresses, slabs.columns)
 
-    def _saved(self, name: str) -> Places:
-        return self._a(name)
-
-    def _prev(self, name: str) -> Places:
-        slabs = self.trace.where(name)
-        return Places(slabs.addresses, slabs.columns)
+    _saved = _prev = _a
 
     def _next(self, name: str) -> Places:
         slabs = self.trace.where(name)
@@ -112,9 +107,9 @@ class Buffers:
         return Places(addresses, leading)
 
     def _da(self, name: str) -> Places:
-        views = [self.trace.gradient_of_step(t) for t in range(len(self.widths))]
-        first, step, offsets = address(views[0]), self._column(views[0]), self.trace.packing.offsets
-        return Places([first + step * n for n in offsets[:-1]], [self._leading(views[0])] * len(views))
+        there, offsets = self.trace.gradient_of_step(0), self.trace.packing.offsets
+        addresses = [address(there) + self._column(there) * n for n in offsets[:-1]]
+        return Places(addresses, [self._leading(there)] * len(addresses))
 
     def _column(self, a: Array) -> int:
         """How far its columns lie apart, in bytes."""

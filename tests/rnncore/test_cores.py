@@ -105,6 +105,19 @@ def test_as_many_threads_as_numpys_products_use() -> None:
     assert cores.threads() == before
 
 
+def test_openblas_keeps_its_threads_where_it_has_no_places_for_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    if cores._of_blas("set_threads_callback_function") is None:
+        pytest.skip("NumPy is linked to another library than OpenBLAS, or to an old one")
+    calls: list[Any] = []
+    real = cores._of_blas
+    said = {"set_threads_callback_function": lambda to: calls.append(to.value), "get_num_threads": lambda: 2}
+    monkeypatch.setattr(cores, "_of_blas", lambda name: said.get(name) or real(name))
+    for places in (3, 4):
+        monkeypatch.setattr(cores, "_places", lambda places=places: places)
+        cores.threads()
+        assert cores.is_shared() == (places == 4) == (calls[-1] is not None)
+
+
 def test_threads_that_fell_asleep_wake_up(everything_is_shared: None) -> None:
     with threadpool_limits(3):
         layer, x = LSTM(3, 40, seed=0, fused=True), np.ones((9, 4, 3), "float32")
@@ -167,6 +180,9 @@ def test_a_single_step_takes_weights_and_inputs_however_they_lie() -> None:
     plain, fused = Stepper(cells.LSTM(), p, batch=20), Stepper(Fused(cells.LSTM()), other, batch=20)
     for _ in range(3):
         np.testing.assert_allclose(fused.step(x), plain.step(x), rtol=0, atol=1e-6)
+        for each in (p, other):  # in place, between steps
+            each["U"][:4] += 0.5
+            each["W"][-4:] -= 0.5
 
 
 def test_numpys_solver_and_its_products_at_once() -> None:

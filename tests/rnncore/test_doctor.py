@@ -33,7 +33,7 @@ def facts(**changes: Any) -> dict[str, Any]:
         "blas": {"name": "openblas", "version": "0.3", "kernel": "SkylakeX", "threads": 2},
         "simd": {"widest": "AVX-512", "found": []}, "variables": {}, "load": 0.1,
         "gpu": {"driver": None, "usable": [], "why": "no CuPy"},
-        "fused": {"compiler": "cc 12", "threads": 2, "why": None},
+        "fused": {"compiler": "cc 12", "threads": 2, "shared": True, "why": None},
         "rates": {"float32": 240.0, "float64": 120.0, "recurrent": 200.0, "memory": 30.0}, "rates_without": None,
     }  # fmt: skip
     return well | changes
@@ -97,7 +97,11 @@ def test_where_all_is_well_nothing_is_advised() -> None:
 
 
 def test_the_compiler_of_fused_kernels_is_named() -> None:
-    assert "\nfused      kernels compiled by cc 12, on 2 threads\n" in doctor.report(facts())
+    assert "\nfused      kernels compiled by cc 12, on 2 threads, which do OpenBLAS's work too\n" in doctor.report(
+        facts()
+    )
+    apart = facts()["fused"] | {"shared": False}
+    assert "cc 12, on 2 threads, beside those of NumPy's products\n" in doctor.report(facts(fused=apart))
     found = doctor.fused_kernels()
     if shutil.which("cc") is None:
         pytest.skip("no C compiler here: the test below is about that")
