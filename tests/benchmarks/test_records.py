@@ -23,7 +23,7 @@ def test_a_record_says_what_it_was_measured_with(monkeypatch: pytest.MonkeyPatch
     monkeypatch.delenv("OPENBLAS_L2_SIZE", raising=False)
     assert not record.is_held_back(record.setting("it")["machine"])
     assert os.getcwd() not in json.dumps(about)
-    assert set(about["machine"]["fused"]) == {"compiler", "why"}
+    assert set(about["machine"]["fused"]) == {"compiler", "threads", "shared", "why"}
 
 
 def test_whoever_is_held_back_is_warned(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
