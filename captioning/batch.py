@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import NamedTuple
 
+import numpy as np
+
 from captioning.network import States, Steps
 from rnncore.array import Array, array_module
 from rnncore.packing import Packing
+
+# Among so many captions nothing is looked for that some have in common: it takes as long as it saves.
+_FEW = 8
 
 
 @dataclass(frozen=True)
@@ -57,16 +62,30 @@ class Batch:
 class State(NamedTuple):
     """Where the decoding of B captions stands.
 
-    picture (B, K) what `Entry.project` made of each one's picture; cells: every layer's states, (B, H) each;
+    picture (B, K) what `Entry.project` made of each one's picture, or what the head's first layer makes of that.
+    cells : every layer's states, (R, H) each; row (B,) which of their rows are each one's, where captions that begin
+    alike have one; None for its own.
     owner (B,) which picture each is of; steps: the network, with what it looks at.
     """
 
     picture: Array
     cells: tuple[States, ...]
+    row: Array | None
     owner: Array
     steps: Steps
 
     def select(self, rows: Array) -> State:
         """Return the state of the captions `rows`, which may repeat: beam search goes on from these."""
-        cells = tuple(tuple(s[rows] for s in layer) for layer in self.cells)
-        return State(self.picture[rows], cells, self.owner[rows], self.steps)
+        row = rows if self.row is None else self.row[rows]
+        return State(self.picture[rows], self.cells, row, self.owner[rows], self.steps)
+
+    def different(self, words: Array) -> tuple[Array, Array | None, Array | None]:
+        """Return of captions that begin alike and read the same word of `words` (B,) but one.
+
+        Its word and its row of `cells`, (R,), and for each caption which of them is its own, (B,); None for both where
+        every caption goes its own way, as few do anyway.
+        """
+        if self.row is None or len(words) <= _FEW:
+            return words, self.row, None
+        _, first, own = np.unique(self.row * (words.max() + 1) + words, return_index=True, return_inverse=True)
+        return words[first], self.row[first], own

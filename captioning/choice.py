@@ -7,7 +7,7 @@ import numpy as np
 from captioning.config import Decoding
 from captioning.vocabulary import Vocabulary
 from rnncore.array import Array, array_module
-from rnncore.losses import log_softmax
+from rnncore.losses import log_softmax, rows_together
 
 Integers = np.ndarray
 
@@ -38,13 +38,16 @@ def top(scores: Array, k: int) -> tuple[Array, Array]:
     For the small k of a beam, k passes of argmax are several times faster than a partition of the row.
     """
     xp = array_module(scores)
-    rows = xp.arange(len(scores))
     values, places = xp.empty((len(scores), k), scores.dtype), xp.empty((len(scores), k), np.intp)
-    for j in range(k):
-        places[:, j] = scores.argmax(axis=1)
-        values[:, j] = scores[rows, places[:, j]]
-        if j + 1 < k:
-            scores[rows, places[:, j]] = -np.inf
+    some = rows_together(scores)
+    for start in range(0, len(scores), some):
+        part = scores[start : start + some]
+        rows = xp.arange(len(part))
+        for j in range(k):
+            place = part.argmax(axis=1)
+            places[start : start + some, j], values[start : start + some, j] = place, part[rows, place]
+            if j + 1 < k:
+                part[rows, place] = -np.inf
     return values, places
 
 

@@ -18,8 +18,9 @@ from captioning.vocabulary import Vocabulary
 from rnncore.array import Array, to_host
 from rnncore.losses import log_softmax
 
-# Hypotheses that grow together: enough for full products, few enough that all log-probabilities stay some 20 MB.
-_TOGETHER = 1500
+# Hypotheses that grow together: many, since long captions are few and many begin alike, but no more than that all
+# log-probabilities stay some 20 to 40 MB.
+_TOGETHER = 3000
 
 
 class Prepared(Protocol):
@@ -140,10 +141,10 @@ class _Hypotheses:
         """Return the hypotheses of each picture, best first."""
         ends = (self.words == self.vocabulary.end).argmax(2)
         rank = self.score / (ends + 1.0) ** self.decoding.length_normalisation
-        rows = zip(*(a.tolist() for a in (self.words, ends, self.score, rank)), strict=True)
+        rows = zip(self.words, *(a.tolist() for a in (ends, self.score, rank)), strict=True)
         return [
             sorted(
-                (Hypothesis(tuple(w[:end]), p, r) for w, end, p, r in zip(*row, strict=True) if p > -np.inf),
+                (Hypothesis(tuple(w[:end].tolist()), p, r) for w, end, p, r in zip(*row, strict=True) if p > -np.inf),
                 key=lambda h: -h.score,
             )
             for row in rows

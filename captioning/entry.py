@@ -43,9 +43,11 @@ class Entry:
     picture : the layer that makes v (B, K) of the prepared vectors (B, F).
     reads : numbers that the network reads a word. merged : numbers that the vocabulary's layers see a word.
     in_input : whether v is in what the network reads.
+    after : whether v enters after the network, whose states then depend on the words alone.
     """
 
     in_input = False
+    after = False
 
     def __init__(self, sizes: Sizes) -> None:
         self.sizes = sizes
@@ -94,6 +96,10 @@ class Entry:
         """Return dh (N, H) and dv."""
         return dmerged, None
 
+    def split(self, W: Array) -> tuple[Array, Array]:
+        """Return U and V of W merge(v, h) = U h + V v, where v enters after the network."""
+        raise NotImplementedError(f"{type(self).__name__}: v enters in the network or before it")
+
 
 class _Relu(Entry):
     """v goes through ReLU."""
@@ -111,6 +117,11 @@ class _Relu(Entry):
 class MergeAdd(_Relu):
     """Added to the output: v + h."""
 
+    after = True
+
+    def split(self, W: Array) -> tuple[Array, Array]:
+        return W, W
+
     def merge(self, v: Array, h: Array, packing: Packing, out: Array) -> Array:
         merged = packing.spread(v, out=out)
         merged += h
@@ -123,9 +134,14 @@ class MergeAdd(_Relu):
 class MergeConcatenate(_Relu):
     """Beside the output: [h, v]."""
 
+    after = True
+
     def __init__(self, sizes: Sizes) -> None:
         super().__init__(sizes)
         self.merged = sizes.output + self.width()
+
+    def split(self, W: Array) -> tuple[Array, Array]:
+        return W[:, : self.sizes.output], W[:, self.sizes.output :]
 
     def merge(self, v: Array, h: Array, packing: Packing, out: Array) -> Array:
         out[:, : h.shape[1]] = h

@@ -38,7 +38,10 @@ class Head:
         """Return what dropout is applied to, (N, dense), in `out` if it is given."""
         if self.dense is None:
             return merged
-        dense = self.dense.forward(p["dense"], merged, out=out)
+        return self.activate(self.dense.forward(p["dense"], merged, out=out))
+
+    def activate(self, dense: Array) -> Array:
+        """Apply the function between the two layers, in place."""
         if self.activation == "relu":
             relu(dense, out=dense)
         elif self.activation == "tanh":

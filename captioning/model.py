@@ -100,6 +100,9 @@ class Captioner:
         rates = {"picture": model.picture_dropout, "words": model.word_dropout, "output": model.output_dropout}
         rates |= {"grid": model.picture_dropout} if parts.grid else {}
         self.dropout = {place: Dropout(rate, 3 * seed + k) for k, (place, rate) in enumerate(rates.items())}
+        # Whether captions that begin alike are one to the network; on a GPU few take as long as many.
+        self._alike = parts.entry.after and parts.grid is None and self.xp is np
+        self._splits = self._alike and parts.head.dense is not None
         self._memory = Workspace(dtype, self.xp)
 
     def _take_vectors(self, vectors: np.ndarray[Any, Any] | None) -> None:
@@ -265,24 +268,38 @@ class Captioner:
         entry, B = self.parts.entry, len(pictures)
         picture = entry.project(self._p["picture"], pictures.vectors)
         look = self._look(pictures, train=False)
-        cells = entry.states(picture)
+        cells, row, owner = entry.states(picture), None, self.xp.arange(B)
         if cells is None:
-            zeros = self.xp.zeros
-            cells = [tuple(zeros((B, size), picture.dtype) for size in layer) for layer in entry.sizes.states]
+            zeros, row = self.xp.zeros, self.xp.zeros_like(owner)
+            cells = [tuple(zeros((1, size), picture.dtype) for size in layer) for layer in entry.sizes.states]
         steps = Steps(self.network, {} if look is None else look.memory, cells)
-        state = State(picture, tuple(cells), self.xp.arange(B), steps)
         first = entry.first(picture)
-        return state if first is None else state._replace(cells=steps(first, state.cells, state.owner)[1])
+        if first is not None:
+            cells, row = list(steps(first, cells, row, owner)[1]), None
+        if self._splits:
+            p = self._p["dense"]
+            picture = picture @ entry.split(p["W"])[1].T + p["b"]
+        return State(picture, tuple(cells), row, owner, steps)
 
     def step(self, state: State, words: Array) -> tuple[Array, State]:
         """Read one word a caption, (B,), and return the log-probabilities of the next, (B, V), and the new state."""
-        p, entry, head, packing = self._p, self.parts.entry, self.parts.head, Packing.dense(1, len(words))
-        take, rows = self._memory.take, len(words)
-        x = entry.read(state.picture, self.parts.embedding.forward(p["embedding"], words), packing)
-        h, cells = state.steps(x, state.cells, state.owner)
-        merged = entry.merge(state.picture, h, packing, out=take("merged", rows, entry.merged))
-        dense = head.before(p, merged, out=take("dense", rows, head.words.input_size))
-        return log_softmax(head.logits(p, dense), inplace=True, fused=self.fused), state._replace(cells=cells)
+        entry, packing, row, own = self.parts.entry, Packing.dense(1, len(words)), state.row, None
+        if self._alike:
+            words, row, own = state.different(words)
+        x = entry.read(state.picture, self.parts.embedding.forward(self._p["embedding"], words), packing)
+        h, cells = state.steps(x, state.cells, row, state.owner)
+        logits = self.parts.head.logits(self._p, self._hidden(state.picture, h, own, packing))
+        return log_softmax(logits, inplace=True, fused=self.fused), state._replace(cells=cells, row=own)
+
+    def _hidden(self, picture: Array, h: Array, own: Array | None, packing: Packing) -> Array:
+        """Return what the vocabulary's layer sees (B, M); `own` (B,) is each caption's row of the output h (R, H)."""
+        p, entry, head, take = self._p, self.parts.entry, self.parts.head, self._memory.take
+        if self._splits:
+            h = h @ entry.split(p["dense"]["W"])[0].T
+            return head.activate(picture + (h if own is None else h[own]))
+        h = h if own is None else h[own]
+        merged = entry.merge(picture, h, packing, out=take("merged", len(h), entry.merged))
+        return head.before(p, merged, out=take("dense", len(h), head.words.input_size))
 
     def tensors(self) -> Mapping[str, Array]:
         """Return everything that makes the model what it is, by name: parameters and constants."""

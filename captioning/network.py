@@ -133,13 +133,18 @@ class Steps:
         ]
         self._held: Sequence[States] = ()  # what the last step came to, and the steppers hold
 
-    def __call__(self, x: Array, states: Sequence[States], owner: Array) -> tuple[Array, tuple[States, ...]]:
-        """Return the output (B, H) and every layer's states after x (B, D); `owner` (B,) is each one's picture."""
+    def __call__(
+        self, x: Array, states: Sequence[States], row: Array | None, owner: Array
+    ) -> tuple[Array, tuple[States, ...]]:
+        """Return the output (B, H) and every layer's states after x (B, D).
+
+        row : (B,) which of the rows of `states` each goes on from; None for its own. owner : (B,) each one's picture.
+        """
         if "keys" in self._first:
             self._first["owner"] = owner
-        if states is not self._held:
+        if states is not self._held or row is not None:
             for stepper, state in zip(self._steppers, states, strict=True):
-                stepper.state = state
+                stepper.state = state if row is None else tuple(s[row] for s in state)
         for stepper in self._steppers:
             x = stepper.step(x)
         self._held = tuple(stepper.state for stepper in self._steppers)

@@ -106,7 +106,7 @@ def log_softmax(logits: Array, inplace: bool = False, fused: bool = False) -> Ar
     if fused:
         _compiled(z).log_softmax(z)
         return z
-    rows = _rows(z)
+    rows = rows_together(z)
     ones, scratch = xp.ones(z.shape[1], z.dtype), xp.empty((min(rows, len(z)), z.shape[1]), z.dtype)
     with np.errstate(under="ignore"):
         for start in range(0, len(z), rows):
@@ -125,14 +125,14 @@ def _compiled(z: Array) -> ModuleType:
     return softmax
 
 
-def _rows(z: Array) -> int:
+def rows_together(z: Array) -> int:
     """Return how many rows of z (N, V) are handled at a time."""
     return max(1, len(z) if is_on_gpu(z) else BLOCK // z.shape[1])
 
 
 def _in_blocks(z: Array, targets: Array, share: Array, smoothing: float) -> Array:
     """Return the losses of the rows z, and overwrite z with the gradient of their sum weighted by `share`."""
-    xp, rows = array_module(z), _rows(z)
+    xp, rows = array_module(z), rows_together(z)
     losses, ones = xp.empty(len(z), z.dtype), xp.ones(z.shape[1], z.dtype)
     for start in range(0, len(z), rows):
         part = slice(start, start + rows)

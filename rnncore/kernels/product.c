@@ -25,6 +25,7 @@ typedef T anywhere __attribute__((vector_size(BYTES), aligned(sizeof(T)), may_al
 INLINE void tile(const int rows, const int wide, int64_t K, const T *A, int64_t lda, const T *panel, T *C, int64_t ldc, int64_t n)
 {
     vector c[TILE][2] = {0};
+#pragma GCC unroll 4
     for (int64_t k = 0; k < K; ++k) {
         const vector b0 = *(const vector *)(panel + PANEL * k);
         const vector b1 = wide > 1 ? *(const vector *)(panel + PANEL * k + LANES) : b0;
@@ -43,7 +44,13 @@ INLINE void tile(const int rows, const int wide, int64_t K, const T *A, int64_t 
         }
         return;
     }
-    for (int r = 0; r < rows; ++r) memcpy(C + r * ldc, c[r], n * sizeof(T));
+#pragma GCC unroll 16
+    for (int r = 0; r < rows; ++r) {
+        T last[PANEL];
+        *(anywhere *)last = c[r][0];
+        *(anywhere *)(last + LANES) = c[r][1];
+        memcpy(C + r * ldc, last, n * sizeof(T));
+    }
 }
 
 INLINE void tiles(const int wide, int64_t M, int64_t n, int64_t K, const T *A, int64_t lda, const T *panel, T *C, int64_t ldc)

@@ -154,6 +154,11 @@ def test_agreement() -> None:
     assert decoding.agreement({"ours": [(1,)]}) is None
 
 
+def test_the_share_of_different_beginnings() -> None:
+    assert decoding.beginnings([(4, 5), (4, 5), (4, 6)]) == (1 + 1 + 2) / 9
+    assert decoding.beginnings([(4,)]) == 1
+
+
 def test_the_parts_of_a_captioners_step_add_up(few: corpus.Corpus, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(captioner, "PROFILED", 3)
     (row, _) = captioner.measure(1, quick=True, corpus=few)

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+import captioning.batch
 from captioning.entry import ENTRIES
 from captioning.errors import CaptioningError
 from captioning.model import Captioner
+from captioning.network import Steps
 from rnncore.gradcheck import GradientError
 from tests.captioning.test_model import checked, few_words
 from tests.captioning.tiny import tiny_recipe, tiny_split
@@ -78,6 +80,42 @@ def test_steps_are_the_whole_pass(way: str) -> None:
         here = slice(offsets[t], offsets[t + 1])
         found, state = model.step(state.select(np.arange(running)), batch.inputs[here])
         np.testing.assert_allclose(found, log_p[here], atol=1e-12)
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_captions_that_begin_alike_are_one_to_a_network_that_sees_no_picture(
+    way: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, split, _ = tiny_split(tiny_recipe(**WAYS[way]))
+    words = np.random.default_rng(0).integers(4, 7, (3, 18))
+    orders = [np.random.default_rng(t).permutation(18) for t in range(3)]  # in which captions go on after a word
+    found: dict[int, list[np.ndarray]] = {}
+    rows: list[int] = []
+    run = Steps.__call__
+
+    def counted(self: Steps, x: np.ndarray, states: Any, row: Any, owner: Any) -> Any:
+        rows.append(len(x))
+        return run(self, x, states, row, owner)
+
+    for few in (0, 18):
+        monkeypatch.setattr(captioning.batch, "_FEW", few)
+        state, different = model.start(split.features[:3]).select(np.arange(18) % 3), []
+        prefixes: list[tuple[int, ...]] = [()] * 18
+        monkeypatch.setattr(Steps, "__call__", counted)
+        rows.clear()
+        found[few] = []
+        for read, order in zip(words, orders, strict=True):
+            log_p, state = model.step(state, read)
+            found[few].append(log_p.copy())
+            prefixes = [(*before, word) for before, word in zip(prefixes, read.tolist(), strict=True)]
+            different.append(len(set(prefixes)))
+            state, prefixes = state.select(order), [prefixes[k] for k in order]
+        sees = model.looks or not WAYS[way].get("model__picture", "merge-add").startswith("merge")
+        assert rows == (different if few == 0 and not sees else [18] * 3)
+    assert different[0] == 3
+    assert different[1] == 9
+    for shared, alone in zip(*found.values(), strict=True):
+        np.testing.assert_allclose(shared, alone, atol=1e-13)
 
 
 @pytest.mark.parametrize("way", ["init", "par, attention", "pre", "tied", "gated attention, LSTM, two layers"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
+import warnings
 from typing import Any
 
 import numpy as np
@@ -158,7 +159,9 @@ def test_a_forked_process_has_threads_of_its_own(everything_is_shared: None) -> 
     with threadpool_limits(2):
         layer, x = LSTM(3, 40, seed=0, fused=True), np.ones((9, 4, 3), "float32")
         before, A = passes(layer, x), np.ones((500, 500), "float32")
-        child = os.fork()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # JAX, which another test may have imported, warns of every fork
+            child = os.fork()
         if child == 0:  # nothing of pytest's may run here
             same = all((a == b).all() for a, b in zip(before, passes(layer, x), strict=True))
             os._exit(0 if same and (A @ A == 500).all() else 1)

@@ -141,7 +141,7 @@ def test_a_block_has_as_many_rows_as_fit_and_one_at_least(
     block: int, rows: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(losses, "BLOCK", block)
-    assert losses._rows(np.zeros((5, 6))) == rows
+    assert losses.rows_together(np.zeros((5, 6))) == rows
 
 
 def test_the_loss_is_a_number_of_python() -> None:
