@@ -6,7 +6,7 @@ Keras computes all and keeps the last. What takes time is named in samples here 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from itertools import cycle, islice
 from typing import Any
@@ -14,7 +14,9 @@ from typing import Any
 import numpy as np
 
 from benchmarks.peers.captioner import ours
-from benchmarks.peers.corpus import Corpus, batches, find_corpus, trainer
+from benchmarks.peers.corpus import Corpus, batches, find_corpus, fused, trainer
+from benchmarks.record import has_fused
+from benchmarks.rows import FUSED
 from benchmarks.turns import Competitor, take_turns
 from captioning.model import Batch
 from captioning.train import Trainer
@@ -34,13 +36,11 @@ def measure(rounds: int, quick: bool = False, corpus: Corpus | None = None) -> I
     for cell in ("LSTM",) if quick else ("LSTM", "GRU"):
         trained = trainer(corpus, cell)
         different = list(islice(batches(trained, CAPTIONS), DIFFERENT))
-        step, words = ours(trained), len(trained.vocabulary)
-        mine, samples = cycle(different), [prefixes(batch, words) for batch in different]
-        model, theirs = keras_model(trained, cell), cycle(samples)
-        found = {
-            "ours": Competitor(lambda mine=mine, step=step: step(next(mine))),
-            "keras": Competitor(lambda theirs=theirs, model=model: model.train_on_batch(*next(theirs))),
-        }
+        sides = {"ours": trained} | ({FUSED: fused(trained)} if has_fused() else {})
+        samples = [prefixes(batch, len(trained.vocabulary)) for batch in different]
+        model = keras_model(trained, cell)
+        found = {name: _turn(ours(each), different) for name, each in sides.items()}
+        found["keras"] = _turn(lambda batch, model=model: model.train_on_batch(*batch), samples)
         seconds = take_turns(found, rounds, turn=0.5)
         yield {
             "work": "captioner, the usual Keras recipe",
@@ -51,6 +51,11 @@ def measure(rounds: int, quick: bool = False, corpus: Corpus | None = None) -> I
             "data": corpus.dataset.name,
             "seconds": seconds,
         }
+
+
+def _turn(step: Callable[[Any], Any], different: Sequence[Any]) -> Competitor:
+    given = cycle(different)
+    return Competitor(lambda: step(next(given)))
 
 
 def prefixes(batch: Batch, words: int) -> tuple[tuple[Any, Any], Any]:
