@@ -46,12 +46,12 @@ class Kernel:
         starts = [(x.start, x.rows) for x in (*self.loads, *self.stores)] + [(x.start, x.rows) for x in columns]
         return all(start % rows == 0 for start, rows in starts)
 
-    @property
+    @cached_property
     def buffers(self) -> tuple[str, ...]:
         """The buffers that it touches, in the order of its arguments."""
         return tuple(dict.fromkeys(block.name for block in (*self.loads, *self.stores)))
 
-    @property
+    @cached_property
     def columns(self) -> tuple[str, ...]:
         """The parameters that it reads one number a row of, in the order of its arguments."""
         found = [x.name for s in self.statements for x in s.operands if isinstance(x, Column)]
@@ -79,12 +79,12 @@ class Program:
     stages: tuple[Stage, ...]
     temporaries: dict[str, int]
 
-    @property
+    @cached_property
     def kernels(self) -> tuple[Kernel, ...]:
         """The fused kernels among the stages."""
         return tuple(stage for stage in self.stages if isinstance(stage, Kernel))
 
-    @property
+    @cached_property
     def products(self) -> tuple[Product, ...]:
         """The products among the stages."""
         return tuple(stage for stage in self.stages if isinstance(stage, Product))
