@@ -12,8 +12,8 @@ from captioning.network import States, Steps
 from rnncore.array import Array, array_module
 from rnncore.packing import Packing
 
-# Among so many captions nothing is looked for that some have in common: it takes as long as it saves.
-_FEW = 8
+# Among so many captions nothing is looked for that some have in common: it may take longer than it saves.
+_FEW = 32
 
 
 @dataclass(frozen=True)
@@ -82,10 +82,12 @@ class State(NamedTuple):
     def different(self, words: Array) -> tuple[Array, Array | None, Array | None]:
         """Return of captions that begin alike and read the same word of `words` (B,) but one.
 
-        Its word and its row of `cells`, (R,), and for each caption which of them is its own, (B,); None for both where
+        Its word, (R,); its row of `cells`, None for its own; and for each caption which of them it is, (B,), None where
         every caption goes its own way, as few do anyway.
         """
-        if self.row is None or len(words) <= _FEW:
-            return words, self.row, None
-        _, first, own = np.unique(self.row * (words.max() + 1) + words, return_index=True, return_inverse=True)
-        return words[first], self.row[first], own
+        row, (R, _) = self.row, self.cells[0][0].shape
+        if row is None or len(words) <= _FEW:
+            return words, row, None
+        _, first, own = np.unique(row * (int(words.max()) + 1) + words, return_index=True, return_inverse=True)
+        each = row[first]
+        return words[first], None if np.array_equal(each, np.arange(R)) else each, own

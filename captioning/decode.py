@@ -18,9 +18,9 @@ from captioning.vocabulary import Vocabulary
 from rnncore.array import Array, to_host
 from rnncore.losses import log_softmax
 
-# Hypotheses that grow together: many, since long captions are few and many begin alike, but no more than that all
-# log-probabilities stay some 20 to 40 MB.
-_TOGETHER = 3000
+# Hypotheses that grow together: enough for full products, few enough that all log-probabilities stay some 20 MB with
+# 3,000 words. Of twice as many more begin alike, which saves work where the network sees no picture.
+_TOGETHER = 1500
 
 
 class Prepared(Protocol):
@@ -41,6 +41,9 @@ class Speaker(Protocol):
     """What can be decoded: a `Captioner`, or an `Ensemble` of some."""
 
     xp: ModuleType
+
+    @property
+    def looks(self) -> bool: ...
 
     def start(self, pictures: Any) -> Any: ...
 
@@ -84,7 +87,7 @@ def beam_search(
 
     Source: A. Vijayakumar et al., Diverse beam search for improved description of complex scenes, AAAI 2018, section 4.
     """
-    parts = _parts(pictures, decoding.beam)
+    parts = _parts(pictures, decoding.beam, _TOGETHER if model.looks else 2 * _TOGETHER)
     return [found for part in parts for found in _Beams(model, part, vocabulary, decoding).run()]
 
 
@@ -95,13 +98,13 @@ def draw(
 
     `temperature`, `top_k` and `nucleus` say what is drawn from; a caption's log-probability is the model's own.
     """
-    parts = _parts(pictures, decoding.beam)
+    parts = _parts(pictures, decoding.beam, _TOGETHER)
     return [found for part in parts for found in _Draws(model, part, vocabulary, decoding).run(rng)]
 
 
-def _parts(pictures: Prepared, hypotheses: int) -> Iterator[Prepared]:
+def _parts(pictures: Prepared, hypotheses: int, together: int) -> Iterator[Prepared]:
     """Yield the pictures that are decoded together, with so many hypotheses each."""
-    count = max(1, _TOGETHER // hypotheses)
+    count = max(1, together // hypotheses)
     for first in range(0, len(pictures), count):
         yield pictures[first : first + count]
 

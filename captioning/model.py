@@ -22,8 +22,8 @@ from captioning.errors import CaptioningError
 from captioning.grid import Grids, Look
 from captioning.network import Network, Steps, fused_cells, held_mask
 from captioning.parts import Parts
-from rnncore.array import Array, Workspace, module_for, to_host
-from rnncore.layers import Dropout
+from rnncore.array import Array, Workspace, check_shape, module_for, to_host
+from rnncore.layers import Dropout, check_ids
 from rnncore.losses import log_softmax, softmax_cross_entropy
 from rnncore.packing import Packing
 from rnncore.params import Params, join
@@ -282,7 +282,15 @@ class Captioner:
         return State(picture, tuple(cells), row, owner, steps)
 
     def step(self, state: State, words: Array) -> tuple[Array, State]:
-        """Read one word a caption, (B,), and return the log-probabilities of the next, (B, V), and the new state."""
+        """Read one word a caption, (B,), and return the log-probabilities of the next, (B, V), and the new state.
+
+        Raises
+        ------
+        TypeError, IndexError, ValueError
+            If words are no integers, none of the vocabulary, or not as many as captions.
+        """
+        check_ids("words", words, self.parts.embedding.words)
+        check_shape("words", words, {"B": len(state.owner)})
         entry, packing, row, own = self.parts.entry, Packing.dense(1, len(words)), state.row, None
         if self._alike:
             words, row, own = state.different(words)

@@ -118,6 +118,37 @@ def test_captions_that_begin_alike_are_one_to_a_network_that_sees_no_picture(
         np.testing.assert_allclose(shared, alone, atol=1e-13)
 
 
+@pytest.mark.parametrize("few", [0, 32])
+@pytest.mark.parametrize("way", ["merge-add", "init", "par, attention"])
+def test_a_step_refuses_what_are_no_words_of_its_captions(way: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(captioning.batch, "_FEW", few)
+    model, split, vocabulary = tiny_split(tiny_recipe(**WAYS[way]))
+    state = model.step(model.start(split.features[:3]).select(np.arange(12) % 3), np.full(12, 4))[1]
+    size = len(vocabulary)
+    for wrong in (-1, size, np.iinfo(np.int64).max):
+        with pytest.raises(IndexError, match=rf"words: {wrong} is outside \[0, {size}\)"):
+            model.step(state, np.array([5] * 11 + [wrong]))
+    with pytest.raises(TypeError, match="words: expected an array of integers, got list"):
+        model.step(state, [4] * 12)
+    for count in (1, 11, 13):
+        with pytest.raises(ValueError, match=r"words: expected .*B=12"):
+            model.step(state, np.full(count, 4))
+    found, _ = model.step(state, np.full(12, 5, np.uint8))
+    np.testing.assert_array_equal(found, model.step(state, np.full(12, 5))[0])
+
+
+def test_a_step_of_captions_of_which_none_begin_alike_goes_on_where_the_network_stands(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(captioning.batch, "_FEW", 0)
+    model, split, _ = tiny_split(tiny_recipe())
+    state = model.start(split.features[:3])
+    for words in ([4, 5, 6], [6, 5, 4]):
+        _, state = model.step(state, np.array(words))
+    assert state.different(np.array([4, 4, 4]))[1] is None
+    assert state.select(np.array([0, 2, 2])).different(np.array([4, 4, 4]))[1] is not None
+
+
 @pytest.mark.parametrize("way", ["init", "par, attention", "pre", "tied", "gated attention, LSTM, two layers"])
 def test_float32_stays_float32(way: str) -> None:
     model, split, _ = tiny_split(tiny_recipe(**NOISE, **WAYS[way]), np.float32)
