@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import ctypes
 import re
+import threading
 from collections.abc import Sequence
 from functools import cache
 from importlib.resources import files
-from threading import Lock
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -24,7 +24,7 @@ from rnncore.views import address
 
 #: Multiplications of a step that are worth the other cores' waking, and numbers of which each takes some.
 WORTH, SOME = 1 << 16, 16
-_LOCK = Lock()
+_LOCK = threading.Lock()
 
 
 class Stage(NamedTuple):
