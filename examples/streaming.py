@@ -70,6 +70,7 @@ def serve(model: Forecaster, record: np.ndarray, state: tuple[np.ndarray, ...]) 
 
 
 def main(arguments: list[str] | None = None) -> None:
+    """Run the stream as the command line says, and print what came of it."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sensors", type=int, default=16)
     parser.add_argument("--hidden", type=int, default=32)

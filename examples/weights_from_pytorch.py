@@ -92,6 +92,7 @@ def take_on(lstm: Recurrent, given: Arrays, folder: Path) -> float:
 
 
 def main() -> int:
+    """Run as the command line says, and return 0 if all agrees."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--golden", type=Path, default=ROOT / "tests/rnncore/golden/torch.npz")
     parser.add_argument("--folder", type=Path, default=Path("runs/from-pytorch"), help="for the files that are written")

@@ -21,6 +21,7 @@ def is_same(cell: Cell, other: Cell) -> bool:
 
 
 def packing_of(x: Array, lengths: Lengths) -> Packing:
+    """Return the packing of x, (T, B, D) with `lengths` or packed rows (N, D), and hold its shape to it."""
     if isinstance(lengths, Packing):
         check_shape("x", x, {"N": lengths.rows, "D": None})
         return lengths
@@ -63,6 +64,7 @@ def _width(trace: Trace, state: str) -> dict[str, int]:
 
 
 def set_initial(trace: Trace, initial: Sequence[Array] | None) -> None:
+    """Set the states that a laid-out Trace begins with, (B, H) each in the caller's order; zeros when None."""
     packing, names = trace.packing, trace.cell.state
     if initial is not None and len(initial) != len(names):
         raise ValueError(f"initial: expected {len(names)} states ({', '.join(names)}), got {len(initial)}")
@@ -80,6 +82,7 @@ def set_initial(trace: Trace, initial: Sequence[Array] | None) -> None:
 
 
 def gradient_rows(trace: Trace, dh: Array) -> Array:
+    """Return the gradient of the output as packed rows (N, H): dh (T, B, H) where x was padded, else as it is."""
     packing, width = trace.packing, _width(trace, trace.cell.state[0])
     check_float("dh", dh, trace.dtype)
     if not trace.padded:
