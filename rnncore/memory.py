@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from itertools import accumulate
 from types import ModuleType
 from typing import Any
@@ -21,28 +21,30 @@ class Memory:
     prepared : what steps have made for this layout (see `prepare`), forgotten with it.
     """
 
-    MOST_PREPARED = 8
-
     def __init__(self, dtype: np.dtype[np.floating], xp: ModuleType = np) -> None:
         self.dtype, self.xp = np.dtype(dtype), xp
         self.packing: Packing = None  # type: ignore[assignment]
         self.kept = True
         self.widths: tuple[int, ...] = ()
         self.initial_width = 0
-        self.prepared: dict[Hashable, Any] = {}
+        self.prepared: dict[Hashable, tuple[dict[str, Array], Any]] = {}
         self._memory = Workspace(dtype, xp)
+        self._prepared_at = 0
         self._heights = (0, 0)
 
-    def prepare(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        """Return what was made under a key for this layout, made when it is first asked for.
+    def prepare(self, key: Hashable, p: Mapping[str, Array], make: Callable[[], Any]) -> Any:
+        """Return what was made under a key for this layout and these very parameters, or make it.
 
-        Keys hold addresses, so where arrays come to lie elsewhere at every pass, what is old is thrown away.
+        It may know where buffers lie: when one has to grow, everything is forgotten.
         """
-        if key not in self.prepared:
-            if len(self.prepared) >= self.MOST_PREPARED:
-                self.prepared.clear()
-            self.prepared[key] = make()
-        return self.prepared[key]
+        if self._memory.moved != self._prepared_at:
+            self.prepared.clear()
+            self._prepared_at = self._memory.moved
+        before, made = self.prepared.get(key, ({}, None))
+        if made is None or len(p) != len(before) or any(before.get(name) is not a for name, a in p.items()):
+            made = make()
+            self.prepared[key] = dict(p), made
+        return made
 
     def take(self, name: str, *shape: int) -> Array:
         """Return the buffer `name` in a shape: the same memory at every call, until it must grow."""

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import DTypeLike
 
-from rnncore.array import FLOATS, Array, array_module, is_on_gpu, module_for, to_host
+from rnncore.array import FLOATS, Array, aligned_zeros, array_module, is_on_gpu, module_for, to_host
 
 Shapes = Mapping[str, tuple[int, ...]]
 #: Fills a new array of the given shape: (generator, shape) -> float64 values.
@@ -41,7 +41,7 @@ class Params(Mapping[str, Array]):
         if np.dtype(dtype) not in FLOATS:
             raise TypeError(f"parameters are float32 or float64, got {np.dtype(dtype).name}")
         self.shapes = {name: tuple(shape) for name, shape in shapes.items()}
-        self.flat: Array = xp.zeros(sum(math.prod(s) for s in self.shapes.values()), dtype)
+        self.flat: Array = aligned_zeros(sum(math.prod(s) for s in self.shapes.values()), dtype, xp)
         self._views: dict[str, Array] = {}
         start = 0
         for name, shape in self.shapes.items():

@@ -92,12 +92,11 @@ def product_of(dtype: np.dtype[Any]) -> int:
 
 def threads() -> int:
     """Return how many threads NumPy's products use, of which there are then as many for steps."""
-    found = _of_blas("get_num_threads")
-    wanted: int = found() if found else usable_cores()
+    wanted = _wanted()
     there: int = _cores().threads(wanted)
     share = _of_blas("set_threads_callback_function")
     if share:
-        share(ctypes.c_void_p(function_address(_cores(), "blas_jobs") if is_shared() else None))
+        share(_jobs(2 * wanted <= _places()))
     return min(wanted, there)
 
 
@@ -107,8 +106,18 @@ def is_shared() -> bool:
     Its own stay awake for some 20 ms after every product, and would take the cores from these. It must have places
     for both, since an LU goes to its own all the same, and the function by which it gives its work away.
     """
-    found, share = _of_blas("get_num_threads"), _of_blas("set_threads_callback_function")
-    return bool(found and share) and 2 * found() <= _places()
+    return _of_blas("set_threads_callback_function") is not None and 2 * _wanted() <= _places()
+
+
+def _wanted() -> int:
+    found = _of_blas("get_num_threads")
+    return found() if found else usable_cores()
+
+
+@cache
+def _jobs(shared: bool) -> ctypes.c_void_p:
+    """Return what OpenBLAS is to call in place of its own threads, nothing where it keeps them."""
+    return ctypes.c_void_p(function_address(_cores(), "blas_jobs") if shared else None)
 
 
 def _cores() -> ctypes.CDLL:

@@ -1,13 +1,13 @@
 """The steps of a pass on the processor, for `rnncore.kernels.Fused`: compiled kernels and products, on all cores.
 
-Where everything lies at every step is prepared once for a layout of the Trace: a run of steps is then one call. It
-fills the same Trace as the cell's own functions, in the engine's loop.
+Where everything lies at every step is found out once for a layout of the Trace, and holds for all passes with the same
+parameters: a run of steps is then one call. It fills the same Trace as the cell's own functions, in the engine's loop.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -16,7 +16,7 @@ from rnncore.cells.base import Weights
 from rnncore.kernels.cores import Parts, Plan, Stage, product_of, threads
 from rnncore.kernels.places import Buffers
 from rnncore.kernels.processor import HEAD
-from rnncore.kernels.program import Kernel, Program, columns_of
+from rnncore.kernels.program import Kernel, columns_of
 from rnncore.kernels.record import Kind
 from rnncore.kernels.symbols import Product
 from rnncore.steps import InputProducts
@@ -37,29 +37,33 @@ class Forward:
     def __init__(self, cell: Fused, p: Weights, trace: Trace, noise: dict[str, Any]) -> None:
         self.cell, self.p, self.trace, self.noise = cell, p, trace, noise
         self.inputs = InputProducts(p["W"], trace)
-        self.plan: Plan | None = None
-        self.single: Plan | None = None
-        self.copies = any(a.ndim == 2 and a.strides[1] != a.itemsize for a in p.values())
 
     def __call__(self, run: Run, output: Array) -> None:
         """Run the steps of `run`."""
         self.inputs.compute(run)
-        if self.plan is None:  # the products' memory is where it will be
-            self.plan = self._prepared(alone=False)
-        self.plan.run(run.steps)
+        self.together.plan.run(run.steps)
         swap_axes(run.output[:, :, : run.batch], output)
 
     def step(self, t: int, x: Array) -> None:
         """Run step t alone."""
-        if self.single is None or self.copies:  # of weights that may have changed
-            self.single = self._prepared(alone=True)
+        self.alone.copy()  # of weights that may have changed
         x = np.ascontiguousarray(x)
-        self.single.stages[0].rows[:, t, OPERAND] = address(x)
-        self.single.run(range(t, t + 1))
+        self.alone.plan.stages[0].rows[:, t, OPERAND] = address(x)
+        self.alone.plan.run(range(t, t + 1))
 
-    def _prepared(self, alone: bool) -> Plan:
+    @cached_property
+    def together(self) -> Prepared:
+        """The steps of a pass."""
+        return self._prepared(alone=False)
+
+    @cached_property
+    def alone(self) -> Prepared:
+        """Steps that come alone."""
+        return self._prepared(alone=True)
+
+    def _prepared(self, alone: bool) -> Prepared:
         buffers = Buffers(self.cell, self.trace, input=self.inputs, alone=alone)
-        return prepared(self.cell, self.p, self.trace, Kind(whole=True, apart=True, **self.noise), buffers)
+        return prepared(self.p, Kind(whole=True, apart=True, **self.noise), buffers)
 
 
 class Backward:
@@ -81,53 +85,54 @@ class Backward:
         longest = max((run.rows.stop - run.rows.start for run in trace.runs), default=0)
         self.upstream = trace.take("upstream", self.units * longest) if arrives else None
         buffers = Buffers(cell, trace, dstate, self.upstream, reaching)
-        self.plan = prepared(cell, p, trace, kind, buffers) if trace.now else None
+        self.steps = prepared(p, kind, buffers) if trace.now else None
 
     def __call__(self, run: Run, upstream: Array | None) -> None:
         """Run the steps of `run`."""
         if upstream is not None and self.upstream is not None:
             k, b = upstream.shape[:2]
             swap_axes(upstream, self.upstream[: k * b * self.units].reshape(k, self.units, b))
-        assert self.plan is not None
-        self.plan.run(run.steps[::-1])
+        assert self.steps is not None
+        self.steps.plan.run(run.steps[::-1])
 
 
-def prepared(cell: Fused, p: Weights, trace: Trace, kind: Kind, buffers: Buffers) -> Plan:
-    """Return the plan of all steps, which is that of the pass before where all lies where it lay then."""
-    program = cell.program(p, trace.now[0], kind, trace.kept)
-    buffers.take(program)
-    used = dict.fromkeys((product.matrix.name, product.matrix.transposed) for product in program.products)
-    used |= {INPUT: None} if buffers.alone else {}
-    matrices = {which: _by_rows(p, *which, trace) for which in used}
-    vectors = [p[name] for kernel in program.kernels for name in kernel.columns]
-    places = ((address(a), a.strides) for a in (*matrices.values(), *vectors))
-    key = (id(program), threads(), buffers.alone, *places, *buffers.addresses())
-    compiled = cell.functions(program, kind, trace.dtype)
-    found: Plan = trace.prepare(key, lambda: _plan(program, compiled, p, matrices, buffers))
+class Prepared(NamedTuple):
+    """The plan of all steps of a layout with the same parameters, and of what it takes copies: (A, where it goes)."""
+
+    plan: Plan
+    copies: list[tuple[Array, Array]]
+
+    def copy(self) -> None:
+        """Make the copies anew."""
+        for A, out in self.copies:
+            by_columns(A, out)
+
+
+def prepared(p: Weights, kind: Kind, buffers: Buffers) -> Prepared:
+    """Return the steps of a kind, as the pass before had them where it can."""
+    key = kind, buffers.alone, threads()
+    found: Prepared = buffers.trace.prepare(key, p, lambda: _made(p, kind, buffers))
+    found.copy()
     return found
 
 
-def _by_rows(p: Weights, name: str, transposed: bool, trace: Trace) -> Array:
-    """Return a matrix, or it transposed, laid out row by row: itself, or a copy that is made anew for every pass."""
-    A: Array = p[name].T if transposed else p[name]
-    if A.strides[1] == A.itemsize:
-        return A
-    return by_columns(A.T, trace.take(f"{name} {transposed}", *A.shape)).T
-
-
-def _plan(
-    program: Program,
-    functions: Sequence[int],
-    p: Weights,
-    matrices: dict[tuple[str, bool], Array],
-    buffers: Buffers,
-) -> Plan:
-    work = sum(A.size for A in matrices.values()) * np.array(buffers.widths)
-    parts, kernels = Parts(work), iter(functions)
-    make = _Stages(parts, p, matrices, buffers)
+def _made(p: Weights, kind: Kind, buffers: Buffers) -> Prepared:
+    cell, trace, copies = buffers.cell, buffers.trace, []
+    program = cell.program(p, trace.now[0], kind, trace.kept)
+    buffers.take(program)
+    matrices: dict[tuple[str, bool], Array] = dict.fromkeys([INPUT] if buffers.alone else [])
+    matrices |= dict.fromkeys((product.matrix.name, product.matrix.transposed) for product in program.products)
+    for name, transposed in matrices:
+        A = p[name].T if transposed else p[name]
+        if A.strides[1] != A.itemsize:  # rows whose numbers do not lie on end
+            copies.append((A.T, trace.take(f"{name} {transposed}", *A.shape)))
+            A = copies[-1][1]
+        matrices[name, transposed] = A
+    parts = Parts(sum(A.size for A in matrices.values()) * np.array(buffers.widths))
+    make, kernels = _Stages(parts, p, matrices, buffers), iter(cell.functions(program, kind, trace.dtype))
     first = [make.input()] if buffers.alone else []
     rest = [make.kernel(s, next(kernels)) if isinstance(s, Kernel) else make.product(s) for s in program.stages]
-    return Plan(first + rest, parts)
+    return Prepared(Plan(first + rest, parts), copies)
 
 
 class _Stages:

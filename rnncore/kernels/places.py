@@ -53,14 +53,6 @@ class Buffers:
         """
         return self.trace.packing.batch_sizes if self.backward else self.widths
 
-    def addresses(self) -> tuple[int, ...]:
-        """Return where those are that may lie elsewhere in another pass of the same layout."""
-        found = [*self.dstate, *self.temporaries.values()]
-        found += [] if self.upstream is None else [self.upstream]
-        found += [self.trace.gradient_of_step(0)] if self.backward else []
-        found += [] if self.input is None else [self.input.buffer(self.input.chunks[0])]
-        return tuple(address(a) for a in (*found, *(slabs[0] for slabs in self.reaching or ())))
-
     def take(self, program: Program) -> None:
         """Take memory for what a program needs beside the buffers of a step."""
         most = max(self.widths, default=0)

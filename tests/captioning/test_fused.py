@@ -69,7 +69,7 @@ def test_what_was_trained_is_used_without_a_compiler(tmp_path: Path, monkeypatch
     trained, _ = run.model.step(run.model.start(features), np.full(len(features), 2))
     monkeypatch.setattr(subprocess, "run", None)
     monkeypatch.setattr(ctypes, "CDLL", None)
-    for name in ("rnncore.kernels.host._plan", "rnncore.kernels.softmax._call"):
+    for name in ("rnncore.kernels.host._made", "rnncore.kernels.softmax._call"):
         monkeypatch.setattr(name, None)
     log_p, _ = model.step(model.start(features), np.full(len(features), 2))
     np.testing.assert_allclose(log_p, trained, atol=1e-5)

@@ -138,3 +138,23 @@ def test_axes_are_swapped_in_strips_or_at_once(shape: tuple[int, int, int]) -> N
     out = np.full((shape[0], shape[2], shape[1]), np.nan)
     assert array.swap_axes(x, out) is out
     np.testing.assert_array_equal(out, x.swapaxes(1, 2))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_zeros_begin_at_a_cache_line(dtype: str) -> None:
+    for size in (0, 1, 3, 1000, 100_003):
+        found = array.aligned_zeros(size, dtype)
+        assert found.shape == (size,)
+        assert found.dtype == dtype
+        assert found.ctypes.data % array.LINE == 0
+        assert found.flags.c_contiguous
+        assert found.flags.writeable
+        assert not found.any()
+        assert found[1:].base is found
+
+
+def test_a_workspace_counts_the_buffers_that_had_to_move() -> None:
+    memory = array.Workspace("float32")
+    for name, size, moved in (("a", 5, 0), ("a", 3, 0), ("b", 9, 0), ("a", 6, 1), ("a", 6, 1), ("b", 10, 2)):
+        assert memory.take(name, size).ctypes.data % array.LINE == 0
+        assert memory.moved == moved
