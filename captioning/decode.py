@@ -144,10 +144,10 @@ class _Hypotheses:
         """Return the hypotheses of each picture, best first."""
         ends = (self.words == self.vocabulary.end).argmax(2)
         rank = self.score / (ends + 1.0) ** self.decoding.length_normalisation
-        rows = zip(self.words, *(a.tolist() for a in (ends, self.score, rank)), strict=True)
+        rows = zip(*(a.tolist() for a in (self.words, ends, self.score, rank)), strict=True)
         return [
             sorted(
-                (Hypothesis(tuple(w[:end].tolist()), p, r) for w, end, p, r in zip(*row, strict=True) if p > -np.inf),
+                (Hypothesis(tuple(w[:end]), p, r) for w, end, p, r in zip(*row, strict=True) if p > -np.inf),
                 key=lambda h: -h.score,
             )
             for row in rows

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from itertools import accumulate
 from types import ModuleType
 from typing import Any
 
@@ -52,11 +51,10 @@ class Memory:
 
     def slabs(self, name: str, rows: int, columns: tuple[int, ...] | None = None) -> Slabs:
         """Return the buffer `name` as slabs (rows, w), one for each of `columns`, w_t of every step when None."""
-        columns = self.widths if columns is None else columns
-        most = max(columns, default=0)
-        starts = [0, *accumulate(columns)] if self.kept else [most * (k % 2) for k in range(len(columns))]
-        buffer = self.take(name, rows * (sum(columns) if self.kept else 2 * most))
-        return Slabs(buffer, rows, starts, columns)
+        widths = np.array(self.widths if columns is None else columns, np.int64)
+        most, total = (int(widths.max()), int(widths.sum())) if len(widths) else (0, 0)
+        starts = widths.cumsum() - widths if self.kept else most * (np.arange(len(widths)) % 2)
+        return Slabs(self.take(name, rows * (total if self.kept else 2 * most)), rows, starts, widths)
 
     def on_end(self, name: str, rows: int, before: int, k: int, w: int) -> Array:
         """Return k slabs of the buffer `name`, after `before` columns of it, as one view (k, rows, w)."""

@@ -16,7 +16,7 @@ Both work on any cell, since they stand around its step, and their gradients are
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -108,11 +108,11 @@ class Noise:
     """
 
     carries: bool
-    mask: list[Array] | None = None
-    recalled: list[Array] = field(default_factory=list)
-    zones: dict[int, list[Array]] = field(default_factory=dict)
-    proposed: dict[int, list[Array]] = field(default_factory=dict)
-    masks: dict[str, list[Array]] = field(default_factory=dict)
+    mask: Sequence[Array] | None = None
+    recalled: Sequence[Array] = field(default_factory=list)
+    zones: dict[int, Sequence[Array]] = field(default_factory=dict)
+    proposed: dict[int, Sequence[Array]] = field(default_factory=dict)
+    masks: dict[str, Sequence[Array]] = field(default_factory=dict)
 
     @classmethod
     def draw(cls, regulariser: Regulariser, cell: Cell, trace: Trace) -> Noise:
@@ -179,7 +179,7 @@ def _generator(seed: Seed, stream: int) -> np.random.Generator:
     return np.random.default_rng((*((seed,) if isinstance(seed, int) else seed), stream))
 
 
-def _zones(rate: float, random: np.random.Generator, name: str, trace: Trace) -> list[Array]:
+def _zones(rate: float, random: np.random.Generator, name: str, trace: Trace) -> Sequence[Array]:
     """Return d_t for every step; drawn on the host, row by row, so that every device and precision gets the same."""
     packing, size, buffer = trace.packing, trace.sizes[name], f"zones of {name}"
     drawn = trace.xp.asarray(random.random((packing.rows, size), np.float32) < rate)

@@ -6,7 +6,7 @@ studies: `trace["forget"]` is the forget gate of every unit at every step.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -62,7 +62,7 @@ class Trace(Memory):
         self.x: Array = None
         self.padded = False
         self.noise: Noise | None = None
-        self.now: list[Now] = []
+        self._now: list[Now] | None = None
         self.runs: list[Run] = []
         self._has_gradients = False
         self._reaching: list[Slabs] = []
@@ -76,7 +76,7 @@ class Trace(Memory):
         self._has_gradients = False
         if self.kept == keep and (self.packing is packing or self.packing == packing):
             return
-        before = (self.widths, self.initial_width, self.kept) if self.now else None
+        before = (self.widths, self.initial_width, self.kept)
         self.packing, self.kept = packing, keep
         self.prepared.clear()
         looped = has_loop(self.cell, self.xp)
@@ -98,13 +98,19 @@ class Trace(Memory):
         runs = runs_of(packing.batch_sizes, RUN // A if keep else 1)
         self.take("da", P * max((len(run) * steps[run[0]] for run in runs), default=0))
         self.runs = [self._run(run, A, P) for run in runs]
-        self.now = self._views(self.take("scratch", A * B))
+        self.scratch, self._now = self.take("scratch", A * B), None
 
     def _blocks(self, names: tuple[str, ...]) -> list[int]:
         return [self.sizes[name] for name in names]
 
-    def _views(self, scratch: Array) -> list[Now]:
-        """Return the views of every step."""
+    @property
+    def now(self) -> list[Now]:
+        """The views of every step, made when they are first asked for: fused kernels need but addresses."""
+        if self._now is None:
+            self._now = self._views() if self.widths else []
+        return self._now
+
+    def _views(self) -> list[Now]:
         blocks, dblocks = self._blocks(self.cell.gates), self._blocks(self.cell.preactivations)
         height, found = self._heights[0], []
         for t, da in enumerate(slab for run in self.runs for slab in run.da):
@@ -119,7 +125,7 @@ class Trace(Memory):
                     saved=tuple(slabs[t] for slabs in self._saved),
                     da=da,
                     dgates=split(da, dblocks),
-                    scratch=scratch[: height * w].reshape(height, w),
+                    scratch=self.scratch[: height * w].reshape(height, w),
                     xp=self.xp,
                     recalled=prev[0],
                 )
@@ -207,7 +213,7 @@ class Trace(Memory):
         """Return a gate, a state after each step, or a saved value as packed rows (N, H), a copy."""
         return self._rows(self._steps_of(name), self.sizes[name])
 
-    def _rows(self, slabs: list[Array], size: int) -> Array:
+    def _rows(self, slabs: Sequence[Array], size: int) -> Array:
         """Of the running sequences: slabs may have more columns."""
         out = self.xp.empty((self.packing.rows, size), self.dtype)
         offsets = self.packing.offsets
@@ -215,7 +221,7 @@ class Trace(Memory):
             out[offsets[t] : offsets[t + 1]] = slabs[t][:, :b].T
         return out
 
-    def _steps_of(self, name: str) -> list[Array]:
+    def _steps_of(self, name: str) -> Sequence[Array]:
         if not self.kept:
             raise RuntimeError(f"{name} was not kept: run forward with keep=True")
         cell = self.cell
@@ -223,7 +229,8 @@ class Trace(Memory):
             k = cell.gates.index(name)
             return [now.gates[k] for now in self.now]
         if name in cell.state:
-            return self._states[cell.state.index(name)][1:]
+            after: Slabs = self._states[cell.state.index(name)][1:]
+            return after
         if name in cell.saved:
             return self._saved[cell.saved.index(name)]
         if self.noise is not None and name in self.noise.masks:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import accumulate, groupby
 from types import ModuleType
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -13,6 +13,8 @@ from rnncore.array import Array
 
 if TYPE_CHECKING:
     from rnncore.cells.base import Cell
+
+IntArray = np.ndarray[Any, np.dtype[np.int64]]
 
 #: Numbers of a pre-activation in a run of steps: it, its gradient and the scratch stay in the second cache together.
 RUN = 1 << 15
@@ -88,21 +90,29 @@ class Run(NamedTuple):
     da: Array
 
 
-class Slabs(list[Array]):
-    """Slabs (rows, w) that lie in one buffer, each behind the one before, or taking turns."""
+class Slabs(Sequence[Array]):
+    """Slabs (rows, w) that lie in one buffer, each behind the one before, or taking turns.
 
-    def __init__(self, buffer: Array, rows: int, starts: Sequence[int], columns: Sequence[int]) -> None:
-        super().__init__(
-            buffer[rows * start : rows * (start + b)].reshape(rows, b)
-            for start, b in zip(starts, columns, strict=False)
-        )
-        self.columns, self._start, self._rows, self._starts = columns, buffer, rows, starts
+    columns : (T,) w_t. starts : (T,) how many columns of the buffer are before each.
+    """
+
+    def __init__(self, buffer: Array, rows: int, starts: IntArray, columns: IntArray) -> None:
+        self.columns, self._buffer, self._rows, self._starts = columns, buffer, rows, starts
+
+    def __len__(self) -> int:
+        return len(self.columns)
+
+    def __getitem__(self, t: Any) -> Any:
+        if isinstance(t, slice):
+            return Slabs(self._buffer, self._rows, self._starts[t], self.columns[t])
+        rows, start, b = self._rows, int(self._starts[t]), int(self.columns[t])
+        return self._buffer[rows * start : rows * (start + b)].reshape(rows, b)
 
     @property
-    def addresses(self) -> list[int]:
-        """Where each one begins, as NumPy gives it."""
-        first, step = address(self._start), self._rows * self._start.itemsize
-        return [first + step * start for start in self._starts[: len(self)]]
+    def addresses(self) -> IntArray:
+        """(T,) where each one begins, as NumPy gives it."""
+        found: IntArray = address(self._buffer) + self._rows * self._buffer.itemsize * self._starts
+        return found
 
 
 def address(a: Array) -> int:

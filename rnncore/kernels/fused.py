@@ -182,7 +182,7 @@ class Fused:
         self._launcher(p, now, kind)(p, views, blas, memory, narrow, width)
 
     def _launcher(self, p: Weights, now: Now, kind: Kind) -> Launcher:
-        program = self.program(p, now, kind)
+        program = self.program(p, len(now.gates[0]), kind, adds=True)
         key = (id(program), now.a.dtype)
         if key not in self._launchers:
             narrow = self.products == "bf16" and now.a.dtype == np.float32 and kind.whole
@@ -198,14 +198,13 @@ class Fused:
             self._blas = Blas(self.products)
         return self._blas
 
-    def program(self, p: Mapping[str, Array], now: Now, kind: Kind, keeps: bool = True) -> Program:
+    def program(self, p: Mapping[str, Array], hidden: int, kind: Kind, adds: bool, keeps: bool = True) -> Program:
         """Return the program of a step of these sizes, made when it is first asked for.
 
-        keeps : whether gates and saved values are wanted after the step.
+        adds : whether products may add to what is there, as on a GPU. keeps : whether gates and saved values are wanted
+        after the step.
         """
-        hidden = len(now.gates[0])
         shapes = {name: tuple(a.shape) for name, a in p.items()}
-        adds = is_on_gpu(now.a)
         key = (hidden, tuple(shapes.items()), kind, adds, keeps)
         if key not in self._programs:
             self._programs[key] = compose(record(self.cell, shapes, hidden, kind), hidden, adds, keeps)

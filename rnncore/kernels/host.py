@@ -85,7 +85,7 @@ class Backward:
         longest = max((run.rows.stop - run.rows.start for run in trace.runs), default=0)
         self.upstream = trace.take("upstream", self.units * longest) if arrives else None
         buffers = Buffers(cell, trace, dstate, self.upstream, reaching)
-        self.steps = prepared(p, kind, buffers) if trace.now else None
+        self.steps = prepared(p, kind, buffers) if trace.widths else None
 
     def __call__(self, run: Run, upstream: Array | None) -> None:
         """Run the steps of `run`."""
@@ -118,7 +118,7 @@ def prepared(p: Weights, kind: Kind, buffers: Buffers) -> Prepared:
 
 def _made(p: Weights, kind: Kind, buffers: Buffers) -> Prepared:
     cell, trace, copies = buffers.cell, buffers.trace, []
-    program = cell.program(p, trace.now[0], kind, trace.kept)
+    program = cell.program(p, trace.sizes[cell.gates[0]], kind, adds=False, keeps=trace.kept)
     buffers.take(program)
     matrices: dict[tuple[str, bool], Array] = dict.fromkeys([INPUT] if buffers.alone else [])
     matrices |= dict.fromkeys((product.matrix.name, product.matrix.transposed) for product in program.products)
@@ -128,7 +128,7 @@ def _made(p: Weights, kind: Kind, buffers: Buffers) -> Prepared:
             copies.append((A.T, trace.take(f"{name} {transposed}", *A.shape)))
             A = copies[-1][1]
         matrices[name, transposed] = A
-    parts = Parts(sum(A.size for A in matrices.values()) * np.array(buffers.widths))
+    parts = Parts(sum(A.size for A in matrices.values()) * buffers.widths)
     make, kernels = _Stages(parts, p, matrices, buffers), iter(cell.functions(program, kind, trace.dtype))
     first = [make.input()] if buffers.alone else []
     rest = [make.kernel(s, next(kernels)) if isinstance(s, Kernel) else make.product(s) for s in program.stages]
@@ -140,7 +140,7 @@ class _Stages:
 
     def __init__(self, parts: Parts, p: Weights, matrices: dict[tuple[str, bool], Array], buffers: Buffers) -> None:
         self.parts, self.p, self.matrices, self.buffers = parts, p, matrices, buffers
-        self.columns, self.widths = np.array(buffers.columns, np.int64), np.array(buffers.widths, np.int64)
+        self.columns, self.widths = buffers.columns, buffers.widths
         self.size, self.count = buffers.size, len(buffers.widths)
         self._places: dict[str, tuple[Array, Array]] = {}
 
@@ -186,8 +186,6 @@ class _Stages:
         """Return where rows of a buffer begin at every step from row `start` on, and the leading sizes."""
         if name not in self._places:
             found = self.buffers[name]
-            self._places[name] = (
-                np.array(found.addresses[: self.count], np.int64), np.array(found.leading[: self.count], np.int64),
-            )  # fmt: skip
+            self._places[name] = found.addresses[: self.count], found.leading[: self.count]
         where, leading = self._places[name]
         return where + start * self.size * leading, leading

@@ -32,7 +32,7 @@ def forward_loop(cell: Fused, p: Mapping[str, Array], trace: Trace) -> None:
     def launch() -> None:
         _input_products(cell, p["W"], x, trace)
         if cell.persistent:
-            persistent.run(cell, p, trace, cell.program(p, trace.now[0], kind))
+            persistent.run(cell, p, trace, cell.program(p, trace.sizes[cell.gates[0]], kind, adds=True))
         else:
             cell.begin(p, trace.now[0], kind, first, width)
             for t, now in enumerate(trace.now):

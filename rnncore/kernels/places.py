@@ -5,21 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from rnncore.array import Array
 from rnncore.kernels.program import Program
 from rnncore.steps import InputProducts
 from rnncore.trace import Trace
-from rnncore.views import Slabs, address
+from rnncore.views import IntArray, Slabs, address
 
 if TYPE_CHECKING:
     from rnncore.kernels.fused import Fused
 
 
 class Places(NamedTuple):
-    """Where a buffer begins at every step, and its leading size: how far its rows lie apart, in numbers."""
+    """Where a buffer begins at every step, and its leading size: how far its rows lie apart, in numbers; (T,) each."""
 
-    addresses: Sequence[int]
-    leading: Sequence[int]
+    addresses: IntArray
+    leading: IntArray
 
 
 class Buffers:
@@ -38,24 +40,25 @@ class Buffers:
         input: InputProducts | None = None,
         alone: bool = False,
     ) -> None:
-        self.cell, self.trace, self.widths, self.alone = cell, trace, trace.widths, alone
+        self.cell, self.trace, self.alone = cell, trace, alone
+        self.widths, self.sizes = np.array(trace.widths, np.int64), trace.packing.size_of_step
         self.dstate, self.upstream, self.reaching, self.input = dstate, upstream, reaching, input
         self.temporaries: dict[str, Array] = {}
         self.backward = bool(dstate)
         self.size = trace.dtype.itemsize
 
     @property
-    def columns(self) -> Sequence[int]:
+    def columns(self) -> IntArray:
         """How many columns a kernel works on at every step.
 
         Backward none of nobody's, since `da` has the next step's there. What products make of those is finite, and
         goes into columns of states that are set before anyone reads them.
         """
-        return self.trace.packing.batch_sizes if self.backward else self.widths
+        return self.sizes if self.backward else self.widths
 
     def take(self, program: Program) -> None:
         """Take memory for what a program needs beside the buffers of a step."""
-        most = max(self.widths, default=0)
+        most = int(self.widths.max())
         for name, rows in program.temporaries.items():
             self.temporaries[name] = self.trace.take(name, rows * most)
 
@@ -77,31 +80,25 @@ class Buffers:
         return Places(slabs.addresses[1:], slabs.columns[1:])
 
     def _scratch(self, name: str) -> Places:
-        return self._again(self.trace.now[0].scratch)
+        return self._again(self.trace.scratch)
 
     def _again(self, memory: Array) -> Places:
         """Of memory that every step uses again, as wide as the step."""
-        return Places([address(memory)] * len(self.widths), self.widths)
+        return Places(np.full_like(self.widths, address(memory)), self.widths)
 
     def _input(self, name: str) -> Places:
         assert self.input is not None
-        addresses: list[int] = []
-        leading: list[int] = []
-        offsets, steps = self.trace.packing.offsets, iter(range(len(self.widths)))
+        offsets = self.trace.packing.offset_of_step
+        addresses, leading = np.empty_like(offsets), np.empty_like(offsets)
         for chunk in self.input.chunks:
-            buffer = self.input.buffer(chunk)
-            first, ld = address(buffer) - self._column(buffer) * chunk.start, self._leading(buffer)
-            for t in steps:
-                addresses.append(first + self._column(buffer) * offsets[t])
-                leading.append(ld)
-                if offsets[t + 1] == chunk.stop:
-                    break
+            buffer, here = self.input.buffer(chunk), slice(*np.searchsorted(offsets, (chunk.start, chunk.stop)))
+            addresses[here] = address(buffer) + self._column(buffer) * (offsets[here] - chunk.start)
+            leading[here] = self._leading(buffer)
         return Places(addresses, leading)
 
     def _da(self, name: str) -> Places:
-        there, offsets = self.trace.gradient_of_step(0), self.trace.packing.offsets
-        addresses = [address(there) + self._column(there) * n for n in offsets[:-1]]
-        return Places(addresses, [self._leading(there)] * len(addresses))
+        there, offsets = self.trace.gradient_of_step(0), self.trace.packing.offset_of_step
+        return Places(address(there) + self._column(there) * offsets, np.full_like(offsets, self._leading(there)))
 
     def _column(self, a: Array) -> int:
         """How far its columns lie apart, in bytes."""
@@ -115,15 +112,12 @@ class Buffers:
 
     def _upstream(self, name: str) -> Places:
         assert self.upstream is not None
-        first, units = address(self.upstream), self.trace.sizes[name]
-        addresses = [
-            first + self.size * units * run.batch * k for run in self.trace.runs for k in range(len(run.steps))
-        ]
-        return Places(addresses, self.trace.packing.batch_sizes)
+        before = np.concatenate([np.arange(len(run.steps)) * run.batch for run in self.trace.runs])
+        return Places(address(self.upstream) + self.size * self.trace.sizes[name] * before, self.sizes)
 
     def _dstate(self, name: str) -> Places:
         d = self.dstate[self.cell.state.index(name)]
-        return Places([address(d)] * len(self.widths), [d.shape[1]] * len(self.widths))
+        return Places(np.full_like(self.widths, address(d)), np.full_like(self.widths, d.shape[1]))
 
     def _reaching(self, name: str) -> Places:
         assert self.reaching is not None
@@ -143,4 +137,4 @@ class Buffers:
         return self._listed(self.trace.noise.proposed[self.cell.state.index(name)])  # type: ignore[union-attr]
 
     def _listed(self, arrays: Sequence[Array]) -> Places:
-        return Places([address(a) for a in arrays], [self._leading(a) for a in arrays])
+        return Places(np.array([address(a) for a in arrays]), np.array([self._leading(a) for a in arrays]))

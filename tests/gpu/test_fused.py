@@ -419,7 +419,7 @@ def test_no_graph_serves_once_a_single_buffer_has_moved(kernels: str, buffer: st
     for k in range(6):
         if k == 3:
             kept.append(trace._memory._buffers.pop(buffer))
-            trace.packing, trace.now = None, []  # so that it is laid out again
+            trace.packing, trace.widths = None, ()  # so that it is laid out again
         trace = forward(fused, there.p, there.x, there.initial, None, trace)
         got = backward(fused, there.p, trace, there.dh, there.dlast)
         for name in (*trace.names,):
