@@ -34,7 +34,8 @@ class Memory:
     def prepare(self, key: Hashable, p: Mapping[str, Array], make: Callable[[], Any]) -> Any:
         """Return what was made under a key for this layout and these very parameters, or make it.
 
-        It may know where buffers lie: when one has to grow, everything is forgotten.
+        It may know where buffers and parameters lie: everything is forgotten when a buffer has to grow, and parameters
+        must be the same array objects, whose strides nobody sets. Their arrays are held until others take their place.
         """
         if self._memory.moved != self._prepared_at:
             self.prepared.clear()

@@ -125,7 +125,7 @@ class Noise:
             if rate := regulariser.zoneout.get(name, 0.0):
                 noise.proposed[k] = trace.slabs(f"proposed {name}", trace.sizes[name])
                 if seed is None:
-                    noise.zones[k] = [trace.dtype.type(rate)] * len(trace.now)
+                    noise.zones[k] = [trace.dtype.type(rate)] * len(trace.widths)
                 else:
                     noise.zones[k] = noise.masks[f"zoneout {name}"] = _zones(rate, _generator(seed, k + 1), name, trace)
         return noise

@@ -50,7 +50,6 @@ class Stepper:
         hidden = check_parameters(cell, p, p["W"])
         self._regulariser = regulariser
         self._trace = Trace(cell, hidden, p["W"].dtype, array_module(*p.values()))
-        self._shape = (-1, -1)  # nothing is laid out
         if state is None:
             state = [self._trace.xp.zeros((batch, self._trace.sizes[name]), p["W"].dtype) for name in cell.state]
         self.state = tuple(state)
@@ -62,17 +61,12 @@ class Stepper:
 
     @state.setter
     def state(self, value: Sequence[Array]) -> None:
-        self._turn = 0
-        if len(value[0]) != self.batch:
-            self._lay_out(len(value[0]))
-        set_initial(self._trace, value)
-
-    def _lay_out(self, batch: int) -> None:
-        """Prepare two steps, of which each goes on from the other."""
-        trace, self._shape = self._trace, (batch, int(self.p["W"].shape[1]))
-        trace.lay_out(Packing.dense(2, batch), keep=False)
+        trace, batch, self._turn = self._trace, len(value[0]), 0
+        self._shape = (batch, int(self.p["W"].shape[1]))
+        trace.lay_out(Packing.dense(2, batch), keep=False)  # two steps, of which each goes on from the other
         trace.noise = None if self._regulariser is None else self._regulariser.draw(self.cell, self.p, trace)
         self._outputs = [now.next[0][:, :batch].T for now in trace.now]
+        set_initial(trace, value)
         self._steps = steps_forward(self.cell, self.p, trace)
 
     @property

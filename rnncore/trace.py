@@ -72,7 +72,7 @@ class Trace(Memory):
         return (self.cell, self.hidden, self.dtype, self.xp) == (cell, hidden, dtype, xp)
 
     def lay_out(self, packing: Packing, keep: bool = True) -> None:
-        """Prepare the buffers and the views of every step for `packing`; what was kept there before is lost."""
+        """Prepare the buffers of every step for `packing`; what was kept there before is lost."""
         self._has_gradients = False
         if self.kept == keep and (self.packing is packing or self.packing == packing):
             return

@@ -1,4 +1,4 @@
-"""What a cell and the engine see of a `Trace`'s memory: one step, or a run of steps, as views made once."""
+"""What a cell and the engine see of a `Trace`'s memory: one step, or a run of steps, as views of it."""
 
 from __future__ import annotations
 
@@ -91,13 +91,14 @@ class Run(NamedTuple):
 
 
 class Slabs(Sequence[Array]):
-    """Slabs (rows, w) that lie in one buffer, each behind the one before, or taking turns.
+    """Slabs (rows, w) that lie in one buffer, each behind the one before, or taking turns; views made when asked for.
 
-    columns : (T,) w_t. starts : (T,) how many columns of the buffer are before each.
+    columns : (T,) w_t.
     """
 
     def __init__(self, buffer: Array, rows: int, starts: IntArray, columns: IntArray) -> None:
-        self.columns, self._buffer, self._rows, self._starts = columns, buffer, rows, starts
+        self.columns, self._buffer, self._rows = columns, buffer, rows
+        self._starts = starts  # how many columns of the buffer are before each
 
     def __len__(self) -> int:
         return len(self.columns)

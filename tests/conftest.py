@@ -2,9 +2,11 @@
 
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from threadpoolctl import threadpool_limits
 
 from tests.browser import browser, open_page
 
@@ -21,6 +23,13 @@ def find_data() -> Path | None:
     named = os.environ.get("CAPTIONING_DATA")
     folder = Path(named) if named else ROOT.parent / "shared" / "data"
     return folder if (folder / "flickr8k" / "Flickr8k.token.txt").is_file() else None
+
+
+@pytest.fixture(scope="module")
+def two_threads() -> Iterator[None]:
+    """Let NumPy and fused kernels work on two threads, though each process of the tests may have been given one."""
+    with threadpool_limits(2):
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -166,7 +166,7 @@ class Fused:
         trace: Trace,
         rows: Array | None,
         dstate: tuple[Array, ...],
-        reaching: list[list[Array]] | None,
+        reaching: list[Slabs] | None,
     ) -> None:
         """Run back over all steps; `rnncore.sequence.backward` calls this in place of its own loop."""
         if trace.now:
@@ -271,6 +271,6 @@ def kind_of_noise(cell: Fused, noise: Noise | None) -> dict[str, Any]:
     """Return the fields of a `Kind` that noise decides: a rate is part of the kernel, masks are read by it."""
     if noise is None:
         return {}
-    first = {k: steps[0] for k, steps in noise.zones.items()}
+    first = {k: next(iter(steps), 0.0) for k, steps in noise.zones.items()}  # of no steps there is no kernel
     rates = (None if getattr(z, "ndim", 0) else float(z) for z in (first.get(k, 0.0) for k in range(len(cell.state))))
     return {"zones": tuple(rates), "drops": noise.mask is not None}

@@ -46,7 +46,7 @@ class Forward:
 
     def step(self, t: int, x: Array) -> None:
         """Run step t alone."""
-        self.alone.copy()  # of weights that may have changed
+        self.alone.copy_weights()  # which may have changed
         x = np.ascontiguousarray(x)
         self.alone.plan.stages[0].rows[:, t, OPERAND] = address(x)
         self.alone.plan.run(range(t, t + 1))
@@ -102,7 +102,7 @@ class Prepared(NamedTuple):
     plan: Plan
     copies: list[tuple[Array, Array]]
 
-    def copy(self) -> None:
+    def copy_weights(self) -> None:
         """Make the copies anew."""
         for A, out in self.copies:
             by_columns(A, out)
@@ -112,7 +112,7 @@ def prepared(p: Weights, kind: Kind, buffers: Buffers) -> Prepared:
     """Return the steps of a kind, as the pass before had them where it can."""
     key = kind, buffers.alone, threads()
     found: Prepared = buffers.trace.prepare(key, p, lambda: _made(p, kind, buffers))
-    found.copy()
+    found.copy_weights()
     return found
 
 
@@ -147,7 +147,7 @@ class _Stages:
     def input(self) -> Stage:
         """Return the product with W of inputs (B, D) that are somewhere else at every step."""
         stage = self._product(self.matrices[INPUT], (0, 1), self._place("input"))
-        stage.rows[..., 1], stage.rows[..., AROUND] = self.columns, stage.rows[..., 2]
+        stage.rows[..., 1], stage.rows[..., AROUND] = self.buffers.running, stage.rows[..., 2]  # x has no more rows
         return stage
 
     def product(self, product: Product) -> Stage:

@@ -16,6 +16,7 @@ from rnncore.kernels import layout, persistent
 from rnncore.kernels.copies import aligned
 from rnncore.kernels.record import Kind
 from rnncore.trace import Trace
+from rnncore.views import Slabs
 
 if TYPE_CHECKING:
     from rnncore.kernels.fused import Fused
@@ -48,7 +49,7 @@ def backward_loop(
     trace: Trace,
     rows: Array | None,
     dstate: tuple[Array, ...],
-    reaching: list[list[Array]] | None,
+    reaching: list[Slabs] | None,
 ) -> None:
     """Fill `trace.da`, and turn `dstate` into the gradients of the initial states.
 
@@ -78,7 +79,7 @@ class _Backward:
         trace: Trace,
         rows: Array | None,
         dstate: tuple[Array, ...],
-        reaching: list[list[Array]] | None,
+        reaching: list[Slabs] | None,
     ) -> None:
         from rnncore.kernels.fused import kind_of_noise
 

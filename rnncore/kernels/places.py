@@ -41,7 +41,7 @@ class Buffers:
         alone: bool = False,
     ) -> None:
         self.cell, self.trace, self.alone = cell, trace, alone
-        self.widths, self.sizes = np.array(trace.widths, np.int64), trace.packing.size_of_step
+        self.widths, self.running = np.array(trace.widths, np.int64), trace.packing.size_of_step
         self.dstate, self.upstream, self.reaching, self.input = dstate, upstream, reaching, input
         self.temporaries: dict[str, Array] = {}
         self.backward = bool(dstate)
@@ -54,7 +54,7 @@ class Buffers:
         Backward none of nobody's, since `da` has the next step's there. What products make of those is finite, and
         goes into columns of states that are set before anyone reads them.
         """
-        return self.sizes if self.backward else self.widths
+        return self.running if self.backward else self.widths
 
     def take(self, program: Program) -> None:
         """Take memory for what a program needs beside the buffers of a step."""
@@ -113,7 +113,7 @@ class Buffers:
     def _upstream(self, name: str) -> Places:
         assert self.upstream is not None
         before = np.concatenate([np.arange(len(run.steps)) * run.batch for run in self.trace.runs])
-        return Places(address(self.upstream) + self.size * self.trace.sizes[name] * before, self.sizes)
+        return Places(address(self.upstream) + self.size * self.trace.sizes[name] * before, self.running)
 
     def _dstate(self, name: str) -> Places:
         d = self.dstate[self.cell.state.index(name)]
@@ -137,4 +137,6 @@ class Buffers:
         return self._listed(self.trace.noise.proposed[self.cell.state.index(name)])  # type: ignore[union-attr]
 
     def _listed(self, arrays: Sequence[Array]) -> Places:
+        if isinstance(arrays, Slabs):
+            return Places(arrays.addresses, arrays.columns)
         return Places(np.array([address(a) for a in arrays]), np.array([self._leading(a) for a in arrays]))

@@ -14,10 +14,11 @@ from captioning.train import Trainer
 from rnncore.kernels import Fused, NoCompiler, processor
 from tests.captioning.tiny import results, tiny_dataset, tiny_features, tiny_recipe
 
+pytestmark = [pytest.mark.usefixtures("two_threads")]
 try:
     processor.compiler()
 except NoCompiler as missing:
-    pytestmark = pytest.mark.skip(reason=str(missing))
+    pytestmark.append(pytest.mark.skip(reason=str(missing)))
 
 NOISE = {"model__picture_dropout": 0.5, "model__word_dropout": 0.3, "model__output_dropout": 0.5}
 

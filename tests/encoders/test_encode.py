@@ -7,8 +7,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -108,22 +108,30 @@ def test_ctrl_c_keeps_finished_rows(tmp_path: Path, encoder: Encoder) -> None:
 
 
 def test_decoding_runs_while_inference_runs(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With 20 ms a decode and 20 ms an inference, overlapped work takes little more than half the sum."""
-    paths = make_pictures(tmp_path / "p", 24)
+    """An inference that waits for another picture to be decoded gets one."""
+    paths, real = make_pictures(tmp_path / "p", 24), encoder.encode_arrays
+    news, decoded, met = threading.Condition(), 0, False
 
-    def slowly(function: Callable[..., object], seconds: float) -> Callable[..., object]:
-        def slow(*arguments: object) -> object:
-            time.sleep(seconds)
-            return function(*arguments)
+    def load(*arguments: Any) -> Any:
+        nonlocal decoded
+        time.sleep(0.01)
+        found = load_picture(*arguments)
+        with news:
+            decoded += 1
+            news.notify_all()
+        return found
 
-        return slow
+    def infer(*arguments: Any) -> Any:
+        nonlocal met
+        with news:
+            before = decoded
+            met = met or news.wait_for(lambda: decoded > before, timeout=2)
+        return real(*arguments)
 
-    monkeypatch.setattr("encoders.encode.load_picture", slowly(load_picture, 0.02))
-    monkeypatch.setattr(encoder, "encode_arrays", slowly(encoder.encode_arrays, 0.08))
-    started = time.perf_counter()
+    monkeypatch.setattr("encoders.encode.load_picture", load)
+    monkeypatch.setattr(encoder, "encode_arrays", infer)
     encoder.encode_files(paths, 4)
-    serial = 24 * 0.02 + 6 * 0.08
-    assert time.perf_counter() - started < 0.85 * serial
+    assert met
 
 
 def test_wrong_arrays_are_refused_with_the_expected_shape(encoder: Encoder) -> None:

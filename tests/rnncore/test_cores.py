@@ -17,7 +17,10 @@ from rnncore.kernels import Fused, cores
 from rnncore.sequence import Stepper, forward
 from rnncore.views import address
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning"),
+    pytest.mark.usefixtures("two_threads"),
+]
 
 
 def product(A: np.ndarray, B: np.ndarray, C: np.ndarray) -> None:
@@ -186,6 +189,27 @@ def test_a_single_step_takes_weights_and_inputs_however_they_lie() -> None:
         for each in (p, other):  # in place, between steps
             each["U"][:4] += 0.5
             each["W"][-4:] -= 0.5
+
+
+def test_a_stepper_whose_state_is_set_looks_anew_at_threads_and_parameters() -> None:
+    p = dict(Params(cells.LSTM().shapes(128, 128)).initialise(cells.LSTM().initialisers(), seed=0))
+    x = np.random.default_rng(0).normal(size=(2, 128)).astype("float32")
+    plain, fused = Stepper(cells.LSTM(), p, batch=2), Stepper(Fused(cells.LSTM()), p, batch=2)
+    for threads in (2, 1):
+        with threadpool_limits(threads):
+            for each in (plain, fused):
+                each.state = each.state
+            np.testing.assert_allclose(fused.step(x), plain.step(x), rtol=0, atol=1e-6)
+            assert fused._steps.alone.plan.parts[0] == threads
+        p["U"] = 3 * p["U"]
+
+
+def test_a_single_step_reads_nothing_behind_its_inputs() -> None:
+    p = Params(cells.LSTM().shapes(6, 9)).initialise(cells.LSTM().initialisers(), seed=0)
+    stepper, x = Stepper(Fused(cells.LSTM()), p, batch=5), np.full((20, 6), np.nan, "float32")
+    x[:5] = 1
+    stepper.step(x[:5])
+    assert all(np.isfinite(buffer).all() for buffer in stepper._trace._memory.buffers())
 
 
 def test_numpys_solver_and_its_products_at_once() -> None:

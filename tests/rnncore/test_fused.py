@@ -24,10 +24,11 @@ from tests.rnncore import same
 from tests.rnncore.problems import ALL, SIZES, Problem, problem
 from tests.rnncore.same import close
 
+pytestmark = [pytest.mark.usefixtures("two_threads")]
 try:
     processor.compiler()
 except NoCompiler as missing:
-    pytestmark = pytest.mark.skip(reason=str(missing))
+    pytestmark.append(pytest.mark.skip(reason=str(missing)))
 
 #: Cells whose step takes means over units, which is no function number by number.
 NOT_FUSED = ["LSTM-layernorm"]
@@ -184,6 +185,16 @@ def test_what_is_prepared_keeps_no_memory_alive() -> None:
         assert [trace() for trace in traces] == [None, None]
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_sequences_without_a_step_end_where_they_began(seed: int | None) -> None:
+    case, noise = problem("LSTM", 4, 3, 2, 5), Regulariser({"h": 0.3, "c": 0.2}, 0.25, seed=seed)
+    initial = [np.full((3, 5), value) for value in (0.5, -2.0)]
+    trace = forward(Fused(case.cell), case.p, case.x, initial, [0, 0, 0], regulariser=noise)
+    for got, want in zip(trace.last, initial, strict=True):
+        np.testing.assert_array_equal(got, want)
+    assert not trace.output.any()
 
 
 def test_a_matrix_that_lies_otherwise_at_the_same_place_is_another() -> None:
