@@ -48,6 +48,7 @@ class Trace(Memory):
     widths, initial_width : w_t of every step, and the columns of the initial slabs.
     x : (N, D) the input rows; of a batch without padding a view of the caller's array, needed until backward.
     now : a `Now` for every step: the views that the cell works on.
+    scratch : the working memory that all steps share.
     runs : the steps in the runs in which the engine takes them.
     state_rows : (B + N, H) the outputs as rows: the initial ones, then the packed ones.
     da : (P·H, N) after backward: the gradient of every pre-activation.
