@@ -20,7 +20,7 @@ from captioning.batch import Batch, Pictures, State
 from captioning.config import Recipe
 from captioning.errors import CaptioningError
 from captioning.grid import Grids, Look
-from captioning.network import Network, Steps, fused_cells, held_mask
+from captioning.network import Network, fused_cells, held_mask
 from captioning.parts import Parts
 from rnncore.array import Array, Workspace, check_shape, module_for, to_host
 from rnncore.layers import Dropout, check_ids
@@ -272,7 +272,7 @@ class Captioner:
         if cells is None:
             zeros, row = self.xp.zeros, self.xp.zeros_like(owner)
             cells = [tuple(zeros((1, size), picture.dtype) for size in layer) for layer in entry.sizes.states]
-        steps = Steps(self.network, {} if look is None else look.memory, cells)
+        steps = self.network.steps({} if look is None else look.memory, cells)
         first = entry.first(picture)
         if first is not None:
             cells, row = list(steps(first, cells, row, owner)[1]), None

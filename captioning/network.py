@@ -65,6 +65,7 @@ class Network:
         self.traces: list[Trace | None] = [None] * len(cells)
         self._masks: list[Array | None] = []
         self._memory: Memory = {}
+        self._steps: Steps | None = None
 
     def forward(
         self, x: Array, packing: Packing, states: Sequence[States] | None, memory: Memory, train: bool, keep: bool
@@ -106,6 +107,14 @@ class Network:
                 dx *= self._masks[k]
         return dx, dstates
 
+    def steps(self, memory: Memory, states: Sequence[States]) -> Steps:
+        """Return the layers one word at a time: those of the call before where they are the same and see no memory."""
+        steps = self._steps
+        if steps is None or any(a is not b for a, b in zip(steps.cells, self.cells, strict=True)):
+            steps = Steps(self, memory, states)
+        self._steps = None if memory else steps
+        return steps
+
     def _draw(self) -> Draw:
         self.passes += 1
         return Draw((self.seed, self.passes))
@@ -125,11 +134,11 @@ class Steps:
     """The layers one word at a time, as decoding runs them: each keeps the memory that it works in."""
 
     def __init__(self, network: Network, memory: Memory, states: Sequence[States]) -> None:
+        self.cells = tuple(network.cells)
         self._first = {**network.params[0], **memory}
         weights = [self._first, *network.params[1:]]
         self._steppers = [
-            sequence.Stepper(cell, p, state=state)
-            for cell, p, state in zip(network.cells, weights, states, strict=True)
+            sequence.Stepper(cell, p, state=state) for cell, p, state in zip(self.cells, weights, states, strict=True)
         ]
         self._held: Sequence[States] = ()  # what the last step came to, and the steppers hold
 

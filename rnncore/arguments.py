@@ -65,20 +65,28 @@ def _width(trace: Trace, state: str) -> dict[str, int]:
 
 def set_initial(trace: Trace, initial: Sequence[Array] | None) -> None:
     """Set the states that a laid-out Trace begins with, (B, H) each in the caller's order; zeros when None."""
-    packing, names = trace.packing, trace.cell.state
-    if initial is not None and len(initial) != len(names):
-        raise ValueError(f"initial: expected {len(names)} states ({', '.join(names)}), got {len(initial)}")
-    rows: list[Array | int] = [0] * len(names)
+    packing = trace.packing
+    if initial is not None:
+        check_initial(trace, initial, packing.batch)
+    rows: list[Array | int] = [0] * len(trace.initial)
     for k, slab in enumerate(trace.initial):
         if initial is None:
             slab[...] = 0
             continue
-        check_shape(f"initial {names[k]}", initial[k], {"B": packing.batch} | _width(trace, names[k]))
-        check_float(f"initial {names[k]}", initial[k], trace.dtype)
         rows[k] = sorted_rows = packing.sort(initial[k])
         swap_axes(sorted_rows[None], out=slab[None])
     trace.clear_unused()
     trace.state_rows[: packing.batch] = rows[0]
+
+
+def check_initial(trace: Trace, initial: Sequence[Array], batch: int) -> None:
+    """Raise unless these are states of so many sequences, (B, H) each."""
+    names = trace.cell.state
+    if len(initial) != len(names):
+        raise ValueError(f"initial: expected {len(names)} states ({', '.join(names)}), got {len(initial)}")
+    for name, rows in zip(names, initial, strict=True):
+        check_shape(f"initial {name}", rows, {"B": batch} | _width(trace, name))
+        check_float(f"initial {name}", rows, trace.dtype)
 
 
 def gradient_rows(trace: Trace, dh: Array) -> Array:

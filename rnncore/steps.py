@@ -8,6 +8,7 @@ A cell whose steps on the host can be prepared for a whole pass has two methods 
 from __future__ import annotations
 
 from bisect import bisect_right
+from functools import cached_property
 from typing import Protocol
 
 import numpy as np
@@ -36,7 +37,7 @@ class StepsForward(Protocol):
         """Run those of `run`, the first one first, and copy what they put out to `output` (k, b, H)."""
 
     def step(self, t: int, x: Array) -> None:
-        """Run step t alone, of which all sequences are part, with the inputs x (B, D)."""
+        """Run step t alone with the inputs x (b, D) of the first b sequences, all of them up to `rnncore.views.FEW`."""
 
 
 class StepsBackward(Protocol):
@@ -81,8 +82,13 @@ class Forward:
 
     def __init__(self, cell: Cell, p: Weights, trace: Trace) -> None:
         self.cell, self.p, self.now, self.noise = cell, p, trace.now, trace.noise
-        self.trace, self.inputs = trace, _Inputs(p, trace)
+        self.trace = trace
         self._alone: dict[int, tuple[Array, list[Array]]] = {}
+
+    @cached_property
+    def inputs(self) -> _Inputs:
+        """What arrives at the steps of a pass."""
+        return _Inputs(self.p, self.trace)
 
     def __call__(self, run: Run, output: Array) -> None:
         """Run those of `run`."""

@@ -19,6 +19,9 @@ IntArray = np.ndarray[Any, np.dtype[np.int64]]
 #: Numbers of a pre-activation in a run of steps: it, its gradient and the scratch stay in the second cache together.
 RUN = 1 << 15
 
+#: Up to so many sequences a step that comes alone is for just as many as it is laid out for, their numbers on end.
+FEW = 16
+
 
 class Now(NamedTuple):
     """Views of one time step of a `Trace`, made once: what a cell reads and fills in place.

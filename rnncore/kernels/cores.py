@@ -20,7 +20,7 @@ from rnncore.array import Array
 from rnncore.kernels.processor import compiled, function_address
 from rnncore.kernels.source import TYPES
 from rnncore.machine import usable_cores
-from rnncore.views import address
+from rnncore.views import address, fast_width
 
 #: Multiplications of a step that are worth the other cores' waking, and numbers of which each takes some.
 WORTH, SOME = 1 << 16, 16
@@ -28,10 +28,14 @@ _LOCK = threading.Lock()
 
 
 class Stage(NamedTuple):
-    """A compiled function and its arguments: for every part and step a row of integers, (P, T, n)."""
+    """A compiled function and its arguments: for every part and step a row of integers, (P, T, n).
+
+    wide : whether it computes columns of nobody too, where that is faster.
+    """
 
     function: int
     rows: Array
+    wide: bool = False
 
 
 class Parts:
@@ -72,6 +76,11 @@ class Plan:
         ]
         self._table = np.array([len(stages), *(n for each in table for n in each)], np.int64)
         self._at, self._steps = address(self._table), _cores().steps
+
+    def narrow(self, columns: int) -> None:
+        """From now on let all steps have so many columns, the first of those they were made for."""
+        for stage in self.stages:
+            stage.rows[..., 1] = fast_width(columns) if stage.wide else columns
 
     def run(self, steps: range) -> None:
         """Run steps of equally many columns, in the order of the range."""

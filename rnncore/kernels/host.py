@@ -21,7 +21,7 @@ from rnncore.kernels.record import Kind
 from rnncore.kernels.symbols import Product
 from rnncore.steps import InputProducts
 from rnncore.trace import Trace
-from rnncore.views import Run, Slabs, address
+from rnncore.views import FEW, Run, Slabs, address
 
 if TYPE_CHECKING:
     from rnncore.kernels.fused import Fused
@@ -36,7 +36,11 @@ class Forward:
 
     def __init__(self, cell: Fused, p: Weights, trace: Trace, noise: dict[str, Any]) -> None:
         self.cell, self.p, self.trace, self.noise = cell, p, trace, noise
-        self.inputs = InputProducts(p["W"], trace)
+
+    @cached_property
+    def inputs(self) -> InputProducts:
+        """What arrives at the steps of a pass."""
+        return InputProducts(self.p["W"], self.trace)
 
     def __call__(self, run: Run, output: Array) -> None:
         """Run the steps of `run`."""
@@ -49,6 +53,8 @@ class Forward:
         self.alone.copy_weights()  # which may have changed
         x = np.ascontiguousarray(x)
         self.alone.plan.stages[0].rows[:, t, OPERAND] = address(x)
+        if self.trace.packing.batch > FEW:
+            self.alone.plan.narrow(len(x))
         self.alone.plan.run(range(t, t + 1))
 
     @cached_property
@@ -147,8 +153,8 @@ class _Stages:
     def input(self) -> Stage:
         """Return the product with W of inputs (B, D) that are somewhere else at every step."""
         stage = self._product(self.matrices[INPUT], (0, 1), self._place("input"))
-        stage.rows[..., 1], stage.rows[..., AROUND] = self.buffers.running, stage.rows[..., 2]  # x has no more rows
-        return stage
+        stage.rows[..., 1], stage.rows[..., AROUND] = self.buffers.running, stage.rows[..., 2]
+        return stage._replace(wide=False)  # x has no more rows
 
     def product(self, product: Product) -> Stage:
         """Return a product with a block of rows of a matrix."""
@@ -164,7 +170,7 @@ class _Stages:
         table = np.empty((*first.shape, 10), np.int64)
         for k, value in enumerate((*rows, *read, to + first * ldc * self.size, ldc, 1)):
             table[..., k] = value
-        return Stage(product_of(self.buffers.trace.dtype), table)
+        return Stage(product_of(self.buffers.trace.dtype), table, wide=True)
 
     def kernel(self, kernel: Kernel, function: int) -> Stage:
         """Return a kernel's."""

@@ -118,6 +118,32 @@ def test_captions_that_begin_alike_are_one_to_a_network_that_sees_no_picture(
         np.testing.assert_allclose(shared, alone, atol=1e-13)
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_two_decodings_at_once_do_not_disturb_each_other(way: str) -> None:
+    words = np.random.default_rng(0).integers(4, 7, (2, 3, 20))
+
+    def begun() -> tuple[Captioner, list[Any]]:
+        model, split, _ = tiny_split(tiny_recipe(**WAYS[way]))
+        return model, [split.features[first : first + 2] for first in (0, 2)]
+
+    alone = []
+    for which, read in enumerate(words):
+        model, pictures = begun()
+        state = model.start(pictures[which]).select(np.arange(20) % 2)
+        for each in read:
+            log_p, state = model.step(state, each)
+            alone.append(log_p)
+    model, pictures = begun()
+    states = [model.start(some).select(np.arange(20) % 2) for some in pictures]
+    found: list[list[np.ndarray]] = [[], []]
+    for t in range(3):
+        for which in (0, 1):
+            log_p, states[which] = model.step(states[which], words[which, t])
+            found[which].append(log_p)
+    for one, other in zip(alone, found[0] + found[1], strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
 @pytest.mark.parametrize("few", [0, 32])
 @pytest.mark.parametrize("way", ["merge-add", "init", "par, attention"])
 def test_a_step_refuses_what_are_no_words_of_its_captions(way: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:

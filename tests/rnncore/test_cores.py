@@ -204,11 +204,12 @@ def test_a_stepper_whose_state_is_set_looks_anew_at_threads_and_parameters() -> 
         p["U"] = 3 * p["U"]
 
 
-def test_a_single_step_reads_nothing_behind_its_inputs() -> None:
+@pytest.mark.parametrize("batch", [5, 18])
+def test_a_single_step_reads_nothing_behind_its_inputs(batch: int) -> None:
     p = Params(cells.LSTM().shapes(6, 9)).initialise(cells.LSTM().initialisers(), seed=0)
-    stepper, x = Stepper(Fused(cells.LSTM()), p, batch=5), np.full((20, 6), np.nan, "float32")
-    x[:5] = 1
-    stepper.step(x[:5])
+    stepper, x = Stepper(Fused(cells.LSTM()), p, batch=batch), np.full((40, 6), np.nan, "float32")
+    x[:batch] = 1
+    stepper.step(x[:batch])
     assert all(np.isfinite(buffer).all() for buffer in stepper._trace._memory.buffers())
 
 

@@ -14,7 +14,7 @@ import pytest
 from rnncore import GRU, Adam, AdamW, Params, Recurrent, Regulariser, cells
 from rnncore.cells import Cell, Now, Weights
 from rnncore.gradcheck import check_cell
-from rnncore.kernels import CannotRecord, Fused, processor
+from rnncore.kernels import CannotRecord, Fused, host, processor
 from rnncore.kernels.processor import NoCompiler
 from rnncore.kernels.program import compose
 from rnncore.kernels.symbols import Matrix, Product, Tape, Weight
@@ -88,9 +88,27 @@ def test_without_a_trace_and_step_by_step(name: str) -> None:
     )
     for x in case.x:
         close(stepper.step(x), plain.step(x), 1e-13)
-    for batch in (2, 7):
-        plain.state = stepper.state = tuple(np.ones((batch, s.shape[1])) for s in plain.state)
-        close(stepper.step(np.ones((batch, 2))), plain.step(np.ones((batch, 2))), 1e-13)
+    for batch in (2, 7, 24, 17, 30, 100, 3, 20):
+        rng = np.random.default_rng(batch)
+        x = rng.normal(size=(3, batch, 2))
+        plain.state = stepper.state = tuple(rng.uniform(-1, 1, (batch, s.shape[1])) for s in plain.state)
+        for read in x:
+            close(stepper.step(read), plain.step(read), 1e-13)
+        for pair in zip(stepper.state, plain.state, strict=True):
+            close(*pair, 1e-13)
+
+
+def test_steps_of_a_few_sequences_more_or_less_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    case, made, make = problem("LSTM", 1, 2, 2, 3), [], host._made
+    monkeypatch.setattr(host, "_made", lambda *a: made.append(a) or make(*a))
+    stepper = Stepper(Fused(case.cell), case.p)
+    for batch in (100, 2, 99, 73, 136, 3, 2, 100):
+        stepper.state = tuple(np.zeros((batch, 3)) for _ in stepper.state)
+        stepper.step(np.ones((batch, 2)))
+    assert len(made) == 3  # for 2, for 3, and for up to 136
+    stepper.state = tuple(np.zeros((137, 3)) for _ in stepper.state)
+    stepper.step(np.ones((137, 2)))
+    assert len(made) == 4
 
 
 @pytest.mark.parametrize("name", ["LSTM", "GRU", "GRU-before"])
