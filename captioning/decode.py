@@ -144,12 +144,13 @@ class _Hypotheses:
         """Return the hypotheses of each picture, best first."""
         ends = (self.words == self.vocabulary.end).argmax(2)
         rank = self.score / (ends + 1.0) ** self.decoding.length_normalisation
-        rows = zip(*(a.tolist() for a in (self.words, ends, self.score, rank)), strict=True)
+        order = np.argsort(-rank, axis=1, kind="stable")
+        ends, score, rank = (np.take_along_axis(a, order, axis=1) for a in (ends, self.score, rank))
+        words = np.take_along_axis(self.words, order[..., None], axis=1)
+        said = words[np.arange(words.shape[2]) < ends[..., None]].tolist()  # those of all hypotheses, on end
+        rows = zip(*(a.tolist() for a in (ends.cumsum().reshape(ends.shape), ends, score, rank)), strict=True)
         return [
-            sorted(
-                (Hypothesis(tuple(w[:end]), p, r) for w, end, p, r in zip(*row, strict=True) if p > -np.inf),
-                key=lambda h: -h.score,
-            )
+            [Hypothesis(tuple(said[stop - n : stop]), p, r) for stop, n, p, r in zip(*row, strict=True) if p > -np.inf]
             for row in rows
         ]
 

@@ -10,11 +10,12 @@ from typing import Any
 
 import numpy as np
 
-from captioning.batch import Batch, Pictures, State
+from captioning.batch import Batch, Pictures
 from captioning.checkpoint import Checkpoint, FeatureSource, load_checkpoint
 from captioning.errors import CaptioningError
 from captioning.grid import Grids
 from captioning.model import Captioner
+from captioning.stepping import State
 from captioning.vocabulary import Vocabulary
 from rnncore.array import Array
 from rnncore.losses import log_softmax

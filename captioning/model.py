@@ -16,15 +16,16 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import DTypeLike
 
-from captioning.batch import Batch, Pictures, State
+from captioning.batch import Batch, Pictures
 from captioning.config import Recipe
 from captioning.errors import CaptioningError
 from captioning.grid import Grids, Look
 from captioning.network import Network, fused_cells, held_mask
 from captioning.parts import Parts
-from rnncore.array import Array, Workspace, check_shape, module_for, to_host
-from rnncore.layers import Dropout, check_ids
-from rnncore.losses import log_softmax, softmax_cross_entropy
+from captioning.stepping import State, Stepping
+from rnncore.array import Array, Workspace, module_for, to_host
+from rnncore.layers import Dropout
+from rnncore.losses import softmax_cross_entropy
 from rnncore.packing import Packing
 from rnncore.params import Params, join
 
@@ -100,9 +101,7 @@ class Captioner:
         rates = {"picture": model.picture_dropout, "words": model.word_dropout, "output": model.output_dropout}
         rates |= {"grid": model.picture_dropout} if parts.grid else {}
         self.dropout = {place: Dropout(rate, 3 * seed + k) for k, (place, rate) in enumerate(rates.items())}
-        # Whether captions that begin alike are one to the network; on a GPU few take as long as many.
-        self._alike = parts.entry.after and parts.grid is None and self.xp is np
-        self._splits = self._alike and parts.head.dense is not None
+        self._stepping = Stepping(parts, self._p, self.network, self.fused)
         self._memory = Workspace(dtype, self.xp)
 
     def _take_vectors(self, vectors: np.ndarray[Any, Any] | None) -> None:
@@ -265,21 +264,7 @@ class Captioner:
 
     def start(self, pictures: Pictures) -> State:
         """Return the state before the first word of each picture's caption."""
-        entry, B = self.parts.entry, len(pictures)
-        picture = entry.project(self._p["picture"], pictures.vectors)
-        look = self._look(pictures, train=False)
-        cells, row, owner = entry.states(picture), None, self.xp.arange(B)
-        if cells is None:
-            zeros, row = self.xp.zeros, self.xp.zeros_like(owner)
-            cells = [tuple(zeros((1, size), picture.dtype) for size in layer) for layer in entry.sizes.states]
-        steps = self.network.steps({} if look is None else look.memory, cells)
-        first = entry.first(picture)
-        if first is not None:
-            cells, row = list(steps(first, cells, row, owner)[1]), None
-        if self._splits:
-            p = self._p["dense"]
-            picture = picture @ entry.split(p["W"])[1].T + p["b"]
-        return State(picture, tuple(cells), row, owner, steps)
+        return self._stepping.start(pictures.vectors, self._look(pictures, train=False))
 
     def step(self, state: State, words: Array) -> tuple[Array, State]:
         """Read one word a caption, (B,), and return the log-probabilities of the next, (B, V), and the new state.
@@ -289,25 +274,7 @@ class Captioner:
         TypeError, IndexError, ValueError
             If words are no integers, none of the vocabulary, or not as many as captions.
         """
-        check_ids("words", words, self.parts.embedding.words)
-        check_shape("words", words, {"B": len(state.owner)})
-        entry, packing, row, own = self.parts.entry, Packing.dense(1, len(words)), state.row, None
-        if self._alike:
-            words, row, own = state.different(words)
-        x = entry.read(state.picture, self.parts.embedding.forward(self._p["embedding"], words), packing)
-        h, cells = state.steps(x, state.cells, row, state.owner)
-        logits = self.parts.head.logits(self._p, self._hidden(state.picture, h, own, packing))
-        return log_softmax(logits, inplace=True, fused=self.fused), state._replace(cells=cells, row=own)
-
-    def _hidden(self, picture: Array, h: Array, own: Array | None, packing: Packing) -> Array:
-        """Return what the vocabulary's layer sees (B, M); `own` (B,) is each caption's row of the output h (R, H)."""
-        p, entry, head, take = self._p, self.parts.entry, self.parts.head, self._memory.take
-        if self._splits:
-            h = h @ entry.split(p["dense"]["W"])[0].T
-            return head.activate(picture + (h if own is None else h[own]))
-        h = h if own is None else h[own]
-        merged = entry.merge(picture, h, packing, out=take("merged", len(h), entry.merged))
-        return head.before(p, merged, out=take("dense", len(h), head.words.input_size))
+        return self._stepping.step(state, words)
 
     def tensors(self) -> Mapping[str, Array]:
         """Return everything that makes the model what it is, by name: parameters and constants."""

@@ -65,7 +65,6 @@ class Network:
         self.traces: list[Trace | None] = [None] * len(cells)
         self._masks: list[Array | None] = []
         self._memory: Memory = {}
-        self._steps: Steps | None = None
 
     def forward(
         self, x: Array, packing: Packing, states: Sequence[States] | None, memory: Memory, train: bool, keep: bool
@@ -107,14 +106,6 @@ class Network:
                 dx *= self._masks[k]
         return dx, dstates
 
-    def steps(self, memory: Memory, states: Sequence[States]) -> Steps:
-        """Return the layers one word at a time: those of the call before where they are the same and see no memory."""
-        steps = self._steps
-        if steps is None or any(a is not b for a, b in zip(steps.cells, self.cells, strict=True)):
-            steps = Steps(self, memory, states)
-        self._steps = None if memory else steps
-        return steps
-
     def _draw(self) -> Draw:
         self.passes += 1
         return Draw((self.seed, self.passes))
@@ -128,36 +119,6 @@ class Network:
             x = x * mask
         self._masks.append(mask)
         return x
-
-
-class Steps:
-    """The layers one word at a time, as decoding runs them: each keeps the memory that it works in."""
-
-    def __init__(self, network: Network, memory: Memory, states: Sequence[States]) -> None:
-        self.cells = tuple(network.cells)
-        self._first = {**network.params[0], **memory}
-        weights = [self._first, *network.params[1:]]
-        self._steppers = [
-            sequence.Stepper(cell, p, state=state) for cell, p, state in zip(self.cells, weights, states, strict=True)
-        ]
-        self._held: Sequence[States] = ()  # what the last step came to, and the steppers hold
-
-    def __call__(
-        self, x: Array, states: Sequence[States], row: Array | None, owner: Array
-    ) -> tuple[Array, tuple[States, ...]]:
-        """Return the output (B, H) and every layer's states after x (B, D).
-
-        row : (B,) which of the rows of `states` each goes on from; None for its own. owner : (B,) each one's picture.
-        """
-        if "keys" in self._first:
-            self._first["owner"] = owner
-        if states is not self._held or row is not None:
-            for stepper, state in zip(self._steppers, states, strict=True):
-                stepper.state = state if row is None else tuple(s[row] for s in state)
-        for stepper in self._steppers:
-            x = stepper.step(x)
-        self._held = tuple(stepper.state for stepper in self._steppers)
-        return x, self._held
 
 
 def held_mask(dropout: Dropout, x: Array, packing: Packing) -> Array | None:

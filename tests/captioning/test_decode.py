@@ -8,13 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-import captioning.batch
+import captioning.stepping
 from captioning import decode
-from captioning.batch import Pictures, State
+from captioning.batch import Pictures
 from captioning.choice import top
 from captioning.config import Decoding
 from captioning.decode import Hypothesis, beam_search, caption_pictures
 from captioning.model import Captioner
+from captioning.stepping import State
 from captioning.vocabulary import Vocabulary
 from tests.captioning.tiny import CELLS, FEATURES, naive_log_p, scatter, tiny_recipe
 
@@ -26,7 +27,7 @@ LogP = Callable[[tuple[int, ...]], Any]
 @pytest.fixture(autouse=True)
 def captions_that_begin_alike_are_found(monkeypatch: pytest.MonkeyPatch) -> None:
     """Among the few captions of these tests too; the last that grow are fewer still."""
-    monkeypatch.setattr(captioning.batch, "_FEW", 5)
+    monkeypatch.setattr(captioning.stepping, "_FEW", 5)
 
 
 def small(words: str, cell: str = "GRU", unknown: bool = True) -> tuple[Captioner, Vocabulary, Any]:

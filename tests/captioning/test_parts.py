@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-import captioning.batch
+import captioning.stepping
 from captioning.entry import ENTRIES
 from captioning.errors import CaptioningError
 from captioning.model import Captioner
-from captioning.network import Steps
+from captioning.stepping import Steps
 from rnncore.gradcheck import GradientError
 from tests.captioning.test_model import checked, few_words
 from tests.captioning.tiny import tiny_recipe, tiny_split
@@ -98,7 +98,7 @@ def test_captions_that_begin_alike_are_one_to_a_network_that_sees_no_picture(
         return run(self, x, states, row, owner)
 
     for few in (0, 18):
-        monkeypatch.setattr(captioning.batch, "_FEW", few)
+        monkeypatch.setattr(captioning.stepping, "_FEW", few)
         state, different = model.start(split.features[:3]).select(np.arange(18) % 3), []
         prefixes: list[tuple[int, ...]] = [()] * 18
         monkeypatch.setattr(Steps, "__call__", counted)
@@ -147,7 +147,7 @@ def test_two_decodings_at_once_do_not_disturb_each_other(way: str) -> None:
 @pytest.mark.parametrize("few", [0, 32])
 @pytest.mark.parametrize("way", ["merge-add", "init", "par, attention"])
 def test_a_step_refuses_what_are_no_words_of_its_captions(way: str, few: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(captioning.batch, "_FEW", few)
+    monkeypatch.setattr(captioning.stepping, "_FEW", few)
     model, split, vocabulary = tiny_split(tiny_recipe(**WAYS[way]))
     state = model.step(model.start(split.features[:3]).select(np.arange(12) % 3), np.full(12, 4))[1]
     size = len(vocabulary)
@@ -166,7 +166,7 @@ def test_a_step_refuses_what_are_no_words_of_its_captions(way: str, few: int, mo
 def test_a_step_of_captions_of_which_none_begin_alike_goes_on_where_the_network_stands(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(captioning.batch, "_FEW", 0)
+    monkeypatch.setattr(captioning.stepping, "_FEW", 0)
     model, split, _ = tiny_split(tiny_recipe())
     state = model.start(split.features[:3])
     for words in ([4, 5, 6], [6, 5, 4]):
