@@ -53,15 +53,15 @@ class Layout:
         check_shape(name, x, {**dict(first), axis: size})
         return self.packing.pack(x.swapaxes(0, 1) if self.batch_first else x)
 
-    def restore(self, rows: Array) -> Array:
-        """Return rows (N, size) laid out as x, zeros in the padding; always a new array, contiguous."""
-        if not self.padded:
-            return rows.copy()
-        padded = self.packing.unpack(rows)
-        if self.batch_first:
-            padded = padded.swapaxes(0, 1)
-        xp = array_module(rows)
-        return padded.copy() if self.packing.is_dense else xp.ascontiguousarray(padded)
+    def restore(self, rows: Array, new: bool = False) -> Array:
+        """Return rows (N, size) laid out as x, zeros in the padding; contiguous, and nobody else's.
+
+        new : whether nobody else has the rows either, so that they need not be copied.
+        """
+        if self.padded:
+            new, rows = new or not self.packing.is_dense, self.packing.unpack(rows)
+            rows = rows.swapaxes(0, 1) if self.batch_first else rows
+        return array_module(rows).ascontiguousarray(rows) if new else rows.copy()
 
 
 def check_values(name: str, x: Array) -> None:

@@ -180,7 +180,9 @@ class Recurrent:
         self._layout = None  # until it has run, there is nothing to go back through
         output = self.stack.forward(rows, initial, layout.packing, draw)
         self._layout = layout
-        return layout.restore(output), join_states([trace.last for layer in self.traces for trace in layer])
+        return layout.restore(output, self.directions > 1), join_states(
+            [trace.last for layer in self.traces for trace in layer]
+        )
 
     def backward(
         self,
@@ -212,7 +214,7 @@ class Recurrent:
             rows = layout.rows("doutput", doutput, "R·H", self.stack.output_size)
         dlast = self._split("dstate", [None] * len(self.cell.state) if dstate is None else dstate, layout)
         dx, dinitial = self.stack.backward(rows, dlast, need_dx, keep_state_gradients)
-        return None if dx is None else layout.restore(dx), join_states(dinitial)
+        return None if dx is None else layout.restore(dx, new=True), join_states(dinitial)
 
     def stepper(self, batch: int = 1, state: Array | Sequence[Array] | None = None) -> Stepper:
         """Return a `rnncore.stream.Stepper`: one step at a time through all layers, with carried state."""

@@ -107,12 +107,12 @@ def forward(
         cell.forward_loop(p, trace)  # type: ignore[attr-defined]
         return trace
 
-    rows, running = trace.state_rows[packing.batch :], (packing.batch, *packing.batch_sizes, 0)
+    running = (packing.batch, *packing.batch_sizes, 0)
     steps = steps_forward(cell, p, trace)
     if not trace.kept and running[1] < running[0]:
         trace.end(-1, *running[:2])
     for run in trace.runs:
-        steps(run, by_step(rows, run))
+        steps(run)
         if not trace.kept and running[run.steps[-1] + 2] < run.batch:
             trace.end(run.steps[-1], run.batch, running[run.steps[-1] + 2])
     return trace

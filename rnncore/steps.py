@@ -33,8 +33,8 @@ _COLUMNS = 1024
 class StepsForward(Protocol):
     """Runs the steps of a Trace that is laid out, its noise drawn and its initial states set."""
 
-    def __call__(self, run: Run, output: Array) -> None:
-        """Run those of `run`, the first one first, and copy what they put out to `output` (k, b, H)."""
+    def __call__(self, run: Run) -> None:
+        """Run those of `run`, the first one first, and fill their rows of `trace.state_rows`."""
 
     def step(self, t: int, x: Array) -> None:
         """Run step t alone with the inputs x (b, D) of the first b sequences, all of them up to `rnncore.views.FEW`."""
@@ -90,12 +90,13 @@ class Forward:
         """What arrives at the steps of a pass."""
         return _Inputs(self.p, self.trace)
 
-    def __call__(self, run: Run, output: Array) -> None:
+    def __call__(self, run: Run) -> None:
         """Run those of `run`."""
         self.inputs.fill(run)
         for t in run.steps:
             self._step(t)
-        swap_axes(run.output[:, :, : run.batch], out=output)
+        rows = self.trace.state_rows[self.trace.packing.batch :]
+        swap_axes(run.output[:, :, : run.batch], out=by_step(rows, run))
 
     def step(self, t: int, x: Array) -> None:
         """Run step t alone."""

@@ -1,7 +1,8 @@
 """Work on all cores of the processor: who takes which part of a step, and the C that runs it.
 
-`cores.c` has the threads and the loop over steps, `product.c` the product of a step. There are as many threads as
-NumPy's own products use, so that what is said to OpenBLAS (OPENBLAS_NUM_THREADS, threadpoolctl) is said to them too.
+`cores.c` has the threads and the loop over steps, `product.c` what a step does beside its kernels. There are as many
+threads as NumPy's own products use, so that what is said to OpenBLAS (OPENBLAS_NUM_THREADS, threadpoolctl) is said to
+them too.
 """
 
 from __future__ import annotations
@@ -97,6 +98,11 @@ def run(function: int, rows: Array) -> None:
 def product_of(dtype: np.dtype[Any]) -> int:
     """Return the product of a step; `product.c` says of which arguments."""
     return function_address(_product(dtype), "product")
+
+
+def transpose_of(dtype: np.dtype[Any]) -> int:
+    """Return what turns the columns of a step into rows, and rows into columns."""
+    return function_address(_product(dtype), "transpose")
 
 
 def threads() -> int:

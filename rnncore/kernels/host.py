@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from rnncore.array import Array, by_columns, swap_axes
+from rnncore.array import Array, by_columns
 from rnncore.cells.base import Weights
-from rnncore.kernels.cores import Parts, Plan, Stage, product_of, threads
+from rnncore.kernels.cores import Parts, Plan, Stage, product_of, threads, transpose_of
 from rnncore.kernels.places import Buffers
 from rnncore.kernels.processor import HEAD
 from rnncore.kernels.program import Kernel, columns_of
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 #: Of a product's arguments, where B is and how far its columns lie apart; and the matrix that inputs are multiplied by.
 OPERAND, AROUND, INPUT = 5, 9, ("W", False)
 
+#: Of a transposition's arguments, where X is and how far its rows lie apart.
+TURNED, APART = 2, 3
+
 
 class Forward:
     """As `rnncore.steps.Forward`."""
@@ -42,11 +45,10 @@ class Forward:
         """What arrives at the steps of a pass."""
         return InputProducts(self.p["W"], self.trace)
 
-    def __call__(self, run: Run, output: Array) -> None:
+    def __call__(self, run: Run) -> None:
         """Run the steps of `run`."""
         self.inputs.compute(run)
         self.together.plan.run(run.steps)
-        swap_axes(run.output[:, :, : run.batch], output)
 
     def step(self, t: int, x: Array) -> None:
         """Run step t alone."""
@@ -87,18 +89,19 @@ class Backward:
     ) -> None:
         kept = () if reaching is None else (True,) * len(reaching)
         kind = Kind(True, keeps=kept, whole=True, arrives=(arrives,), **noise)
-        self.units = trace.sizes[cell.state[0]]
-        longest = max((run.rows.stop - run.rows.start for run in trace.runs), default=0)
-        self.upstream = trace.take("upstream", self.units * longest) if arrives else None
-        buffers = Buffers(cell, trace, dstate, self.upstream, reaching)
+        upstream = trace.take("upstream", trace.sizes[cell.state[0]], trace.packing.batch) if arrives else None
+        buffers = Buffers(cell, trace, dstate, upstream, reaching)
         self.steps = prepared(p, kind, buffers) if trace.widths else None
 
     def __call__(self, run: Run, upstream: Array | None) -> None:
         """Run the steps of `run`."""
-        if upstream is not None and self.upstream is not None:
-            k, b = upstream.shape[:2]
-            swap_axes(upstream, self.upstream[: k * b * self.units].reshape(k, self.units, b))
         assert self.steps is not None
+        if upstream is not None:
+            if upstream.strides[2] != upstream.itemsize:
+                upstream = np.ascontiguousarray(upstream)
+            first = self.steps.plan.stages[0].rows[:, run.steps.start : run.steps.stop]
+            first[..., TURNED] = address(upstream) + upstream.strides[0] * np.arange(len(upstream))
+            first[..., APART] = upstream.strides[1] // upstream.itemsize
         self.steps.plan.run(run.steps[::-1])
 
 
@@ -136,9 +139,10 @@ def _made(p: Weights, kind: Kind, buffers: Buffers) -> Prepared:
         matrices[name, transposed] = A
     parts = Parts(sum(A.size for A in matrices.values()) * buffers.widths)
     make, kernels = _Stages(parts, p, matrices, buffers), iter(cell.functions(program, kind, trace.dtype))
-    first = [make.input()] if buffers.alone else []
-    rest = [make.kernel(s, next(kernels)) if isinstance(s, Kernel) else make.product(s) for s in program.stages]
-    return Prepared(Plan(first + rest, parts), copies)
+    stages = [make.input()] if buffers.alone else [make.arriving()] if buffers.upstream is not None else []
+    stages += [make.kernel(s, next(kernels)) if isinstance(s, Kernel) else make.product(s) for s in program.stages]
+    stages += [] if kind.backward or buffers.alone else [make.output()]
+    return Prepared(Plan(stages, parts), copies)
 
 
 class _Stages:
@@ -155,6 +159,32 @@ class _Stages:
         stage = self._product(self.matrices[INPUT], (0, 1), self._place("input"))
         stage.rows[..., 1], stage.rows[..., AROUND] = self.buffers.running, stage.rows[..., 2]
         return stage._replace(wide=False)  # x has no more rows
+
+    def output(self) -> Stage:
+        """Return what turns the columns of the output into rows."""
+        trace, (where, leading) = self.buffers.trace, self._place(f"next {self.buffers.cell.state[0]}")
+        rows = trace.packing.batch + trace.packing.offset_of_step
+        units, first, last = self._units()
+        to = address(trace.state_rows) + self.size * (units * rows + first)
+        x = where + self.size * first * leading
+        return self._turned((last - first, self.buffers.running, x, leading, to, units, 0))
+
+    def arriving(self) -> Stage:
+        """Return what turns the rows that arrive from outside, at another place in every pass, into columns."""
+        (where, leading), (_, first, last) = self._place(f"upstream {self.buffers.cell.state[0]}"), self._units()
+        y = where + self.size * first * leading
+        return self._turned((self.buffers.running, last - first, 0, 0, y, leading, first))
+
+    def _units(self) -> tuple[int, Array, Array]:
+        """Return H of the output, and which units each part has at every step."""
+        units = self.buffers.trace.sizes[self.buffers.cell.state[0]]
+        return units, *self.parts.of(np.full(self.count, units))
+
+    def _turned(self, arguments: tuple[Any, ...]) -> Stage:
+        table = np.empty((self.parts.most, self.count, len(arguments)), np.int64)
+        for k, value in enumerate(arguments):
+            table[..., k] = value
+        return Stage(transpose_of(self.buffers.trace.dtype), table)
 
     def product(self, product: Product) -> Stage:
         """Return a product with a block of rows of a matrix."""

@@ -1,4 +1,5 @@
-/* The product of a step, for `rnncore.kernels.cores`. T is the type of all numbers. */
+/* What a step does beside its kernels, for `rnncore.kernels.cores`: products, and columns turned into rows. T is the type
+   of all numbers. */
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -119,4 +120,31 @@ void product(const int64_t *at)
         if (n > LANES) tiles(2, M, n, K, A, lda, panel, C + j, ldc);
         else tiles(1, M, n, K, A, lda, panel, C + j, ldc);
     }
+}
+
+/* ---- Y = X', a tile at a time, so that a line of either is read or written as a whole ---- */
+
+#define SIDE 16
+
+INLINE void turn(const int64_t m, const int64_t n, const T *X, int64_t ldx, T *Y, int64_t ldy)
+{
+    T square[SIDE][SIDE];
+    for (int64_t r = 0; r < m; ++r) memcpy(square[r], X + r * ldx, n * sizeof(T));
+    for (int64_t c = 0; c < n; ++c)
+        for (int64_t r = 0; r < m; ++r) Y[c * ldy + r] = square[r][c];
+}
+
+/* at: M, N; X and its leading size, Y and its own; a column of X. Y (N, M) is X (M, N) from that column on, transposed;
+   the numbers of a row of either lie on end. */
+void transpose(const int64_t *at)
+{
+    const int64_t M = at[0], N = at[1], ldx = at[3], ldy = at[5];
+    const T *const X = (const T *)at[2] + at[6];
+    T *const Y = (T *)at[4];
+    for (int64_t j = 0; j < N; j += SIDE)
+        for (int64_t i = 0; i < M; i += SIDE) {
+            const int64_t m = M - i < SIDE ? M - i : SIDE, n = N - j < SIDE ? N - j : SIDE;
+            if (m == SIDE && n == SIDE) turn(SIDE, SIDE, X + i * ldx + j, ldx, Y + j * ldy + i, ldy);
+            else turn(m, n, X + i * ldx + j, ldx, Y + j * ldy + i, ldy);
+        }
 }

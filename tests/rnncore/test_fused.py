@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from rnncore import GRU, Adam, AdamW, Params, Recurrent, Regulariser, cells
+from rnncore import GRU, Adam, AdamW, Packing, Params, Recurrent, Regulariser, cells
 from rnncore.cells import Cell, Now, Weights
 from rnncore.gradcheck import check_cell
 from rnncore.kernels import CannotRecord, Fused, host, processor
@@ -19,7 +19,7 @@ from rnncore.kernels.processor import NoCompiler
 from rnncore.kernels.program import compose
 from rnncore.kernels.symbols import Matrix, Product, Tape, Weight
 from rnncore.losses import log_softmax, softmax_cross_entropy
-from rnncore.sequence import Stepper, forward
+from rnncore.sequence import Stepper, backward, forward
 from tests.rnncore import same
 from tests.rnncore.problems import ALL, SIZES, Problem, problem
 from tests.rnncore.same import close
@@ -60,6 +60,29 @@ def test_sizes_at_which_compilers_make_vectors(name: str, columns: int, monkeypa
             case = problem(name, *sizes, dtype=dtype)
             case.p.flat[...] *= 0.3  # so large layers would blow up every rounding
             assert_same(case, fused)
+
+
+@pytest.mark.parametrize("way", ["every second number", "numbers backwards", "half of a row", "rows backwards"])
+@pytest.mark.parametrize("lengths", [None, (7, 2, 0, 7, 5)])
+def test_a_gradient_may_lie_in_any_way(way: str, lengths: Any) -> None:
+    case = problem("GRU", 7, 5, 3, 20, lengths)
+    wide = np.full((7, 5, 40), np.nan)
+    there = {"every second number": wide[..., ::2], "numbers backwards": wide[..., 20:][..., ::-1]}
+    there |= {"half of a row": wide[..., 20:], "rows backwards": wide[::-1, ::-1, :20]}
+    there[way][...] = case.dh
+    case.dh = there[way]
+    assert_same(case, Fused(case.cell), keep=True)
+    # rows as a `Packing` has them lie as they are, where padded ones are gathered first
+    packing = Packing(lengths or [7] * 5, 7)
+    rows, wider = packing.pack(case.dh), np.full((packing.rows, 2, 40), np.nan)
+    lain = {"every second number": wider[:, 1, ::2], "numbers backwards": wider[:, 1, 20:][:, ::-1]}
+    lain |= {"half of a row": wider[:, 1, 20:], "rows backwards": wider[::-1, 1, :20]}
+    lain[way][...] = rows
+    x, both = packing.pack(case.x), []
+    for cell, dh in ((case.cell, rows), (Fused(case.cell), lain[way])):
+        trace = forward(cell, case.p, x, case.initial, packing)
+        both.append(backward(cell, case.p, trace, dh))
+    close(both[1].x, both[0].x, 1e-12)
 
 
 @pytest.mark.parametrize("name", FUSED)

@@ -3,12 +3,13 @@
 import doctest
 import importlib
 import pkgutil
+from typing import Any
 
 import numpy as np
 import pytest
 
 import rnncore
-from rnncore import GRU, LSTM, RNN, Adam, check_function
+from rnncore import GRU, LSTM, RNN, Adam, Packing, check_function
 
 LAYERS = {"LSTM": LSTM, "GRU": GRU, "RNN": RNN}
 
@@ -72,13 +73,33 @@ def test_both_forms_of_the_gru_are_there_and_differ() -> None:
     assert not np.allclose(after(x)[0], before(x)[0])
 
 
-def test_the_output_is_a_copy() -> None:
-    x = np.random.default_rng(0).normal(size=(5, 2, 3)).astype(np.float32)
-    lstm = LSTM(3, 4)
-    output, _ = lstm(x)
-    kept = output.copy()
-    lstm(x + 1)
-    np.testing.assert_array_equal(output, kept)
+@pytest.mark.parametrize("lengths", [None, [5, 3], Packing([5, 3])], ids=["whole", "lengths", "packed"])
+@pytest.mark.parametrize("options", [{}, {"batch_first": True}, {"bidirectional": True}, {"layers": 2}], ids=str)
+def test_what_a_layer_returns_is_the_callers(options: dict[str, Any], lengths: Any) -> None:
+    rng = np.random.default_rng(0)
+    lstm = LSTM(3, 4, **options)
+    shape = (2, 5, 3) if lstm.batch_first else (5, 2, 3)
+    x = rng.normal(size=(8, 3) if isinstance(lengths, Packing) else shape).astype(np.float32)
+    output, state = lstm(x, lengths=lengths)
+    doutput = rng.normal(size=output.shape).astype(np.float32)
+    dx, dstate = lstm.backward(doutput)
+    returned = [output, dx, *state, *dstate]
+    assert all(a.flags.c_contiguous for a in returned)
+    kept, traces = [a.copy() for a in returned], [{n: t[n] for n in t} for lanes in lstm.traces for t in lanes]
+    for a in returned:
+        a[...] = np.nan
+    for before, trace in zip(traces, (t for lanes in lstm.traces for t in lanes), strict=True):
+        for name, values in before.items():
+            np.testing.assert_array_equal(trace[name], values)
+    again = [*lstm.backward(doutput)[1]]
+    for a, before in zip(again, kept[-len(again) :], strict=True):
+        np.testing.assert_array_equal(a, before)
+    for a, before in zip(returned, kept, strict=True):
+        a[...] = before
+    lstm(x + 1, lengths=lengths)
+    lstm.backward(doutput + 1)
+    for a, before in zip(returned, kept, strict=True):
+        np.testing.assert_array_equal(a, before)
 
 
 def test_training_a_layer_lowers_its_loss() -> None:
