@@ -269,6 +269,8 @@ class Captioner:
     def step(self, state: State, words: Array) -> tuple[Array, State]:
         """Read one word a caption, (B,), and return the log-probabilities of the next, (B, V), and the new state.
 
+        Any number of decodings may take turns, from one thread at a time.
+
         Raises
         ------
         TypeError, IndexError, ValueError

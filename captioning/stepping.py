@@ -49,7 +49,8 @@ class State(NamedTuple):
         row, (R, _) = self.row, self.cells[0][0].shape
         if row is None or len(words) <= _FEW:
             return words, row, None
-        _, first, own = np.unique(row * (int(words.max()) + 1) + words, return_index=True, return_inverse=True)
+        which = row.astype(np.intp) * (int(words.max()) + 1) + words
+        _, first, own = np.unique(which, return_index=True, return_inverse=True)
         each = row[first]
         return words[first], None if np.array_equal(each, np.arange(R)) else each, own
 
@@ -78,6 +79,7 @@ class Steps:
         if states is not self._held or row is not None:
             for stepper, state in zip(self._steppers, states, strict=True):
                 stepper.state = state if row is None else tuple(s[row] for s in state)
+        self._held = ()  # until all layers have taken their step
         for stepper in self._steppers:
             x = stepper.step(x)
         self._held = tuple(stepper.state for stepper in self._steppers)
@@ -85,7 +87,7 @@ class Steps:
 
 
 class Stepping:
-    """The forward pass of a captioner, a word of every caption at a time.
+    """The forward pass of a captioner, a word of every caption at a time; from one thread at a time.
 
     parts, p : what it consists of, and the parameters of each part, read as they are at every step.
     network : its layers. fused : whether the softmax is a compiled loop.
@@ -132,7 +134,7 @@ class Stepping:
     def _steps_of(self, memory: Memory, states: Sequence[States]) -> Steps:
         """Return the network's steps: those of the call before where the cells are the same and see no memory."""
         steps = self._steps
-        if steps is None or any(a is not b for a, b in zip(steps.cells, self.network.cells, strict=True)):
+        if memory or steps is None or any(a is not b for a, b in zip(steps.cells, self.network.cells, strict=True)):
             steps = Steps(self.network, memory, states)
         self._steps = None if memory else steps
         return steps

@@ -78,10 +78,10 @@ class Plan:
         self._table = np.array([len(stages), *(n for each in table for n in each)], np.int64)
         self._at, self._steps = address(self._table), _cores().steps
 
-    def narrow(self, columns: int) -> None:
-        """From now on let all steps have so many columns, the first of those they were made for."""
+    def narrow(self, columns: int, most: int) -> None:
+        """From now on let all steps have so many columns, the first of the `most` that they were made for."""
         for stage in self.stages:
-            stage.rows[..., 1] = fast_width(columns) if stage.wide else columns
+            stage.rows[..., 1] = min(fast_width(columns), most) if stage.wide else columns
 
     def run(self, steps: range) -> None:
         """Run steps of equally many columns, in the order of the range."""

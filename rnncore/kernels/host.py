@@ -56,7 +56,7 @@ class Forward:
         x = np.ascontiguousarray(x)
         self.alone.plan.stages[0].rows[:, t, OPERAND] = address(x)
         if self.trace.packing.batch > FEW:
-            self.alone.plan.narrow(len(x))
+            self.alone.plan.narrow(len(x), self.trace.widths[t])
         self.alone.plan.run(range(t, t + 1))
 
     @cached_property
@@ -97,7 +97,7 @@ class Backward:
         """Run the steps of `run`."""
         assert self.steps is not None
         if upstream is not None:
-            if upstream.strides[2] != upstream.itemsize:
+            if upstream.strides[2] != upstream.itemsize or upstream.strides[1] % upstream.itemsize:
                 upstream = np.ascontiguousarray(upstream)
             first = self.steps.plan.stages[0].rows[:, run.steps.start : run.steps.stop]
             first[..., TURNED] = address(upstream) + upstream.strides[0] * np.arange(len(upstream))
@@ -213,6 +213,7 @@ class _Stages:
             table[..., behind + k] = address(column)
         whole = (table[0, :, HEAD + 1 : behind : 2] == b[:, None]).all(axis=1) & kernel.is_blockwise
         whole &= (b == 1) | (not kernel.columns)
+        whole &= not (self.buffers.alone and self.buffers.trace.packing.batch > FEW)  # which may be narrowed
         table[..., 2] = whole
         table[..., 0] *= np.where(whole, b, 1)
         table[..., 3], table[..., 4] = self.parts.of(table[0, :, 0])

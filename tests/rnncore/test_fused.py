@@ -62,21 +62,25 @@ def test_sizes_at_which_compilers_make_vectors(name: str, columns: int, monkeypa
             assert_same(case, fused)
 
 
-@pytest.mark.parametrize("way", ["every second number", "numbers backwards", "half of a row", "rows backwards"])
+@pytest.mark.parametrize(
+    "way", ["every second number", "numbers backwards", "half of a row", "rows backwards", "a field"]
+)
 @pytest.mark.parametrize("lengths", [None, (7, 2, 0, 7, 5)])
 def test_a_gradient_may_lie_in_any_way(way: str, lengths: Any) -> None:
     case = problem("GRU", 7, 5, 3, 20, lengths)
     wide = np.full((7, 5, 40), np.nan)
     there = {"every second number": wide[..., ::2], "numbers backwards": wide[..., 20:][..., ::-1]}
     there |= {"half of a row": wide[..., 20:], "rows backwards": wide[::-1, ::-1, :20]}
+    there |= {"a field": np.zeros((7, 5), [("flag", "u1"), ("d", "f8", (20,))])["d"]}
     there[way][...] = case.dh
     case.dh = there[way]
     assert_same(case, Fused(case.cell), keep=True)
     # rows as a `Packing` has them lie as they are, where padded ones are gathered first
     packing = Packing(lengths or [7] * 5, 7)
     rows, wider = packing.pack(case.dh), np.full((packing.rows, 2, 40), np.nan)
+    records = np.zeros(packing.rows, [("flag", "u1"), ("d", "f8", (20,))])
     lain = {"every second number": wider[:, 1, ::2], "numbers backwards": wider[:, 1, 20:][:, ::-1]}
-    lain |= {"half of a row": wider[:, 1, 20:], "rows backwards": wider[::-1, 1, :20]}
+    lain |= {"half of a row": wider[:, 1, 20:], "rows backwards": wider[::-1, 1, :20], "a field": records["d"]}
     lain[way][...] = rows
     x, both = packing.pack(case.x), []
     for cell, dh in ((case.cell, rows), (Fused(case.cell), lain[way])):
@@ -119,6 +123,32 @@ def test_without_a_trace_and_step_by_step(name: str) -> None:
             close(stepper.step(read), plain.step(read), 1e-13)
         for pair in zip(stepper.state, plain.state, strict=True):
             close(*pair, 1e-13)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("noise", [None, Regulariser({"h": 0.1}), Regulariser(recurrent_dropout=0.3)])
+def test_steps_of_as_many_sequences_as_there_are_columns(noise: Any, dtype: Any) -> None:
+    """Of a cell that does not say that columns may be added there are none of nobody's."""
+    for kind in (cells.LSTM, type("Plain", (cells.LSTM,), {"columnwise": False})):
+        case = problem("LSTM", 3, 2, 5, 20, dtype=dtype)
+        for batch in (17, 30, 41):
+            rng = np.random.default_rng(batch)
+            state = [rng.uniform(-1, 1, (batch, 20)).astype(dtype) for _ in range(2)]
+            plain, fused = (Stepper(c, case.p, state=state, regulariser=noise) for c in (kind(), Fused(kind())))
+            for x in rng.normal(size=(3, batch, 5)).astype(dtype):
+                close(fused.step(x), plain.step(x), 1e-12 if dtype == np.float64 else 2e-5)
+
+
+@pytest.mark.parametrize("name", ["GRU", "GRU-before", "LSTM-projection-2"])
+def test_steps_leave_columns_alone_that_they_have_room_for(name: str) -> None:
+    case = problem(name, 3, 41, 5, 20)
+    stepper = Stepper(Fused(case.cell), case.p, state=case.initial)
+    after = stepper._trace.now[0].next
+    for slab in after:
+        assert slab.shape[1] == 72
+        slab[:, 48:] = 7
+    stepper.step(case.x[0])
+    assert all((slab[:, 48:] == 7).all() for slab in after)
 
 
 def test_steps_of_a_few_sequences_more_or_less_are_prepared_once(monkeypatch: pytest.MonkeyPatch) -> None:

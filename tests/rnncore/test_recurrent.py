@@ -3,6 +3,7 @@
 import doctest
 import importlib
 import pkgutil
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,18 @@ def modules() -> list[str]:
     return [m.name for m in pkgutil.walk_packages(rnncore.__path__, "rnncore.")]
 
 
+@cache
+def examples(name: str) -> doctest.TestResults:
+    return doctest.testmod(importlib.import_module(name))
+
+
 @pytest.mark.parametrize("name", modules())
 def test_examples_in_docstrings_run(name: str) -> None:
-    assert doctest.testmod(importlib.import_module(name)).failed == 0
+    assert examples(name).failed == 0
 
 
 def test_some_modules_have_examples() -> None:
-    counts = [doctest.testmod(importlib.import_module(name)).attempted for name in modules()]
-    assert sum(counts) >= 20
+    assert sum(examples(name).attempted for name in modules()) >= 20
 
 
 @pytest.mark.parametrize("kind", LAYERS)
