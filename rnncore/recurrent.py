@@ -180,9 +180,8 @@ class Recurrent:
         self._layout = None  # until it has run, there is nothing to go back through
         output = self.stack.forward(rows, initial, layout.packing, draw)
         self._layout = layout
-        return layout.restore(output, self.directions > 1), join_states(
-            [trace.last for layer in self.traces for trace in layer]
-        )
+        last = [trace.last for layer in self.traces for trace in layer]
+        return layout.restore(output, self.directions > 1), join_states(last)
 
     def backward(
         self,

@@ -167,6 +167,24 @@ def test_stepper_starts_at_zero_and_follows_its_state() -> None:
     close(stepper.step(case.x[1, :2]), forward(case.cell, case.p, x).output[1])
 
 
+def test_a_state_that_does_not_fit_is_refused_and_the_stepper_stays_where_it_is() -> None:
+    case = problem("LSTM", 3, 3, 2, 4)
+    stepper, whole = Stepper(case.cell, case.p, state=case.initial), forward(case.cell, case.p, case.x, case.initial)
+    close(stepper.step(case.x[0]), whole.output[0])
+    z = np.zeros
+    for wrong, message in (
+        ([z((3, 4))], r"initial: expected 2 states \(h, c\), got 1"),
+        ([z((3, 4)), z((2, 4))], r"initial c: expected .*B=3, H=4"),
+        ([z((5, 3)), z((5, 4))], r"initial h: expected .*B=5, H=4"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            stepper.state = tuple(wrong)
+    with pytest.raises(TypeError, match="initial c: expected an array of float64"):
+        stepper.state = (z((5, 4)), z((5, 4), np.float32))
+    for x_t, expected in zip(case.x[1:], whole.output[1:], strict=True):
+        close(stepper.step(x_t), expected)
+
+
 @small
 @given(problems())
 def test_a_pass_that_is_not_kept_has_the_same_outputs_and_last_states(case: Problem) -> None:
