@@ -145,8 +145,7 @@ class Stepping:
         if self._splits:
             h = h @ entry.split(p["dense"]["W"])[0].T
             dense = take("dense", *picture.shape)
-            np.copyto(dense, h) if own is None else np.take(h, own, axis=0, out=dense, mode="clip")
-            dense += picture
+            np.add(picture, h if own is None else np.take(h, own, axis=0, out=dense, mode="clip"), out=dense)
             return head.activate(dense)
         h = h if own is None else h[own]
         merged = entry.merge(picture, h, packing, out=take("merged", len(h), entry.merged))

@@ -6,6 +6,7 @@ parameters: a run of steps is then one call. It fills the same Trace as the cell
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -167,24 +168,25 @@ class _Stages:
         units, first, last = self._units()
         to = address(trace.state_rows) + self.size * (units * rows + first)
         x = where + self.size * first * leading
-        return self._turned((last - first, self.buffers.running, x, leading, to, units, 0))
+        return self._stage(transpose_of, last - first, self.buffers.running, x, leading, to, units, 0)
 
     def arriving(self) -> Stage:
         """Return what turns the rows that arrive from outside, at another place in every pass, into columns."""
         (where, leading), (_, first, last) = self._place(f"upstream {self.buffers.cell.state[0]}"), self._units()
         y = where + self.size * first * leading
-        return self._turned((self.buffers.running, last - first, 0, 0, y, leading, first))
+        return self._stage(transpose_of, self.buffers.running, last - first, 0, 0, y, leading, first)
 
     def _units(self) -> tuple[int, Array, Array]:
         """Return H of the output, and which units each part has at every step."""
         units = self.buffers.trace.sizes[self.buffers.cell.state[0]]
         return units, *self.parts.of(np.full(self.count, units))
 
-    def _turned(self, arguments: tuple[Any, ...]) -> Stage:
+    def _stage(self, function_of: Callable[[np.dtype[Any]], int], *arguments: Any) -> Stage:
+        """Return a function's, whose arguments are (P, T) each, or the same for all parts or steps."""
         table = np.empty((self.parts.most, self.count, len(arguments)), np.int64)
         for k, value in enumerate(arguments):
             table[..., k] = value
-        return Stage(transpose_of(self.buffers.trace.dtype), table)
+        return Stage(function_of(self.buffers.trace.dtype), table)
 
     def product(self, product: Product) -> Stage:
         """Return a product with a block of rows of a matrix."""
@@ -197,10 +199,8 @@ class _Stages:
         lda, (to, ldc) = A.strides[0] // self.size, written
         first, last = self.parts.of(np.full(self.count, len(A)))
         rows = last - first, self.widths, A.shape[1], address(A) + first * lda * self.size, lda
-        table = np.empty((*first.shape, 10), np.int64)
-        for k, value in enumerate((*rows, *read, to + first * ldc * self.size, ldc, 1)):
-            table[..., k] = value
-        return Stage(product_of(self.buffers.trace.dtype), table, wide=True)
+        stage = self._stage(product_of, *rows, *read, to + first * ldc * self.size, ldc, 1)
+        return stage._replace(wide=True)
 
     def kernel(self, kernel: Kernel, function: int) -> Stage:
         """Return a kernel's."""
